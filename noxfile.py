@@ -1,0 +1,77 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["nox[uv]>=2025.5.1"]
+# ///
+"""The door to the farm: a build session for each recipe, and the checks of the code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "tests"]
+
+FARM = Path(__file__).parent
+
+
+def _install(session: nox.Session, *groups: str) -> None:
+    """Install wheelyard as it stands here, with the dependency groups named."""
+    options = [option for group in groups for option in ("--group", group)]
+    session.install("--quiet", "--editable", ".", *options)
+
+
+def _build(session: nox.Session, name: str) -> None:
+    if not Path(session.bin, "wheelyard").exists():
+        _install(session)
+    session.run("wheelyard", "build", name, *session.posargs)
+
+
+def _add_build_session(name: str) -> None:
+    @nox.session(name=f"build-{name}", tags=["build"], venv_location=".nox/wheelyard")
+    def build(session: nox.Session) -> None:
+        _build(session, name)
+
+    build.__doc__ = f"Build a wheel of {name}; options go behind --."
+
+
+for recipe in sorted(FARM.glob("recipes/*.toml")):
+    _add_build_session(recipe.stem)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the quick tests and one real compile with the index toolkit."""
+    _install(session, "test")
+    session.run("pytest", "-m", "not heavy", *session.posargs)
+
+
+@nox.session(name="tests-full")
+def tests_full(session: nox.Session) -> None:
+    """Run every test: real packages, kills at every step."""
+    _install(session, "test")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, types and spelling."""
+    _install(session, "lint", "test")
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("mypy")
+    session.run("codespell", "src", "tests", "docs", "recipes", "README.md", "CHANGELOG.md")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure what wheelyard adds to a bare build, as ratios of one run."""
+    _install(session)
+    session.run("python", "benchmarks/orchestration.py", *session.posargs)
+
+
+if __name__ == "__main__":
+    nox.main()

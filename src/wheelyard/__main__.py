@@ -1,0 +1,73 @@
+"""The command line: choose the command, turn errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from wheelyard import log
+from wheelyard.cli.arguments import make_parser
+from wheelyard.errors import INTERRUPTED_EXIT_CODE, DiskError, WheelyardError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = make_parser().parse_args(words)
+    log.set_up(verbose=arguments.verbose)
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        _run(arguments, os.environ)
+        sys.stdout.flush()
+    except WheelyardError as error:
+        sys.stderr.write(f"wheelyard: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("wheelyard: interrupted; run the same command again to go on\n")
+        return INTERRUPTED_EXIT_CODE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        sys.stderr.write(f"wheelyard: {error}. Check the disk and the folder's owner.\n")
+        return DiskError.exit_code
+    return 0
+
+
+def _end(_number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
+    """Call the command; each one's imports are paid for by itself only."""
+    # ruff: noqa: PLC0415
+    match arguments.command:
+        case "list" | "matrix" | "plan" | "schema":
+            from wheelyard.cli import listing
+
+            listing.COMMANDS[arguments.command](arguments, env)
+        case "build" | "fetch":
+            from wheelyard.cli import building
+
+            building.COMMANDS[arguments.command](arguments, env)
+        case "update":
+            from wheelyard.cli import updating
+
+            updating.update(arguments, env)
+        case "doctor":
+            from wheelyard.cli import diagnosing
+
+            diagnosing.doctor(arguments, env)
+        case command:
+            from wheelyard.cli import yarding
+
+            yarding.COMMANDS[command](arguments, env)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What a compiled extension needs and holds, read from its bytes."""

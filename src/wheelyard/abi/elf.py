@@ -1,0 +1,398 @@
+"""A reader of 64-bit little-endian ELF files that touches only the pages an answer needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import mmap
+import struct
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from wheelyard.errors import CheckError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from wheelyard.model.cell import Machine
+
+MAGIC: Final = b"\x7fELF"
+_MACHINES: Final[Mapping[int, Machine]] = {62: "x86_64", 183: "aarch64"}
+
+_FILE_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
+_PROGRAM_HEADER = struct.Struct("<IIQQQQQQ")
+_SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
+_DYNAMIC = struct.Struct("<QQ")
+_SYMBOL = struct.Struct("<IBBHQQ")
+_VERSION_NEED = struct.Struct("<HHIII")
+_VERSION_NEED_ENTRY = struct.Struct("<IHHII")
+_VERSION_DEFINITION = struct.Struct("<HHHHIII")
+_U16 = struct.Struct("<H")
+_U32 = struct.Struct("<I")
+_U64 = struct.Struct("<Q")
+_GNU_HASH = struct.Struct("<IIII")
+_HASH = struct.Struct("<II")
+
+_PT_LOAD, _PT_DYNAMIC = 1, 2
+_SHT_NOBITS, _SHT_DYNSYM = 8, 11
+_DT_NEEDED, _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_SONAME, _DT_RPATH = 1, 4, 5, 6, 14, 15
+_DT_RUNPATH, _DT_GNU_HASH, _DT_VERSYM = 29, 0x6FFFFEF5, 0x6FFFFFF0
+_DT_VERDEF, _DT_VERNEED = 0x6FFFFFFC, 0x6FFFFFFE
+_STB_WEAK, _STB_EXPORTED, _STV_EXPORTED = 2, frozenset({1, 2, 10}), frozenset({0, 3})
+_SHN_UNDEF, _SHN_ABS, _STT_TLS = 0, 0xFFF1, 6
+_VER_FLAG_BASE, _VERSION_HIDDEN, _VERSION_INDEX = 1, 0x8000, 0x7FFF
+_LAST_UNVERSIONED = 1
+
+
+class ElfError(CheckError):
+    """A file cannot be read as a 64-bit little-endian ELF file."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class UndefinedSymbol:
+    """A dynamic symbol that another library has to provide."""
+
+    name: str
+    version: str | None
+    weak: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Bytes:
+    """The file's bytes, read with every offset checked."""
+
+    data: mmap.mmap | bytes
+    name: str
+
+    def unpack(self, layout: struct.Struct, offset: int) -> tuple[int, ...]:
+        if offset + layout.size > len(self.data):
+            self.refuse(f"it ends before offset {offset + layout.size:#x}")
+        return layout.unpack_from(self.data, offset)
+
+    def slice(self, offset: int, size: int) -> memoryview:
+        if offset + size > len(self.data):
+            self.refuse(f"it ends before offset {offset + size:#x}")
+        return memoryview(self.data)[offset : offset + size]
+
+    def text(self, offset: int) -> str:
+        end = self.data.find(b"\0", offset) if offset < len(self.data) else -1
+        if end < 0:
+            self.refuse(f"the text at offset {offset:#x} has no end")
+        return self.data[offset:end].decode("utf-8", "backslashreplace")
+
+    def has_text(self, text: bytes, offset: int) -> bool:
+        return self.data[offset : offset + len(text) + 1] == text + b"\0"
+
+    def refuse(self, why: str) -> NoReturn:
+        msg = f"{self.name!r} is not a usable ELF file: {why}. Build or download it again."
+        raise ElfError(msg)
+
+
+class ElfFile:
+    """One ELF file: executable, shared object or extension module.
+
+    Symbols are found as the dynamic loader finds them, through the dynamic segment, so section
+    headers may be missing; and through the hash table, so that asking a library of 400 MB costs
+    a few pages.
+    """
+
+    def __init__(self, data: mmap.mmap | bytes, *, name: str) -> None:
+        self.name = name
+        self._bytes = _Bytes(data, name)
+        if data[:6] != MAGIC + b"\x02\x01":
+            self._bytes.refuse("it does not begin as a 64-bit little-endian one does")
+        header = self._bytes.unpack(_FILE_HEADER, 0)
+        self.machine: Machine | None = _MACHINES.get(header[2])
+        self._segments = self._table(_PROGRAM_HEADER, offset=header[5], count=header[10])
+        self._section_table: tuple[int, int, int] = (header[6], header[12], header[13])
+        self._dynamic = tuple(self._read_dynamic())
+
+    @classmethod
+    def open(cls, path: Path) -> ElfFile:
+        """Map the file into memory; it must not be cut short while it is in use."""
+        with path.open("rb") as stream:
+            try:
+                data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            except ValueError:
+                msg = f"{str(path)!r} is not a usable ELF file: it is empty."
+                raise ElfError(msg) from None
+        return cls(data, name=str(path))
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether the dynamic loader has anything to do with it (an object file says no)."""
+        return bool(self._dynamic)
+
+    @cached_property
+    def soname(self) -> str | None:
+        return next(iter(self._dynamic_texts(_DT_SONAME)), None)
+
+    @cached_property
+    def needed(self) -> tuple[str, ...]:
+        return self._dynamic_texts(_DT_NEEDED)
+
+    @cached_property
+    def rpath(self) -> tuple[str, ...]:
+        return tuple(part for text in self._dynamic_texts(_DT_RPATH) for part in text.split(":"))
+
+    @cached_property
+    def runpath(self) -> tuple[str, ...]:
+        return tuple(part for text in self._dynamic_texts(_DT_RUNPATH) for part in text.split(":"))
+
+    @cached_property
+    def version_needs(self) -> Mapping[str, frozenset[str]]:
+        """Which symbol versions are needed of which library, ``libc.so.6``: ``GLIBC_2.32``."""
+        needs: dict[str, set[str]] = {}
+        for library, _, version in self._version_needs():
+            needs.setdefault(library, set()).add(version)
+        return {library: frozenset(versions) for library, versions in needs.items()}
+
+    def read_through(self) -> None:
+        """Read once all that can be asked, so that damage shows now and not later."""
+        _ = self.soname, self.needed, self.rpath, self.runpath, self.version_needs
+        _ = self._sections, self._defined_versions, self.exports("")
+        for _ in self.undefined_symbols():
+            pass
+
+    def undefined_symbols(self) -> Iterator[UndefinedSymbol]:
+        """Yield what other libraries have to provide, in the order of the symbol table."""
+        needed_versions = {number: version for _, number, version in self._version_needs()}
+        count = self._undefined_bound
+        table = self._bytes.slice(self._symbol_offset(0), count * _SYMBOL.size) if count else b""
+        for index, (name, info, _, section, _, _) in enumerate(_SYMBOL.iter_unpack(table)):
+            if section != _SHN_UNDEF or not name or info >> 4 not in _STB_EXPORTED:
+                continue
+            yield UndefinedSymbol(
+                name=self._text(name),
+                version=needed_versions.get(self._version_number(index) & _VERSION_INDEX),
+                weak=info >> 4 == _STB_WEAK,
+            )
+
+    def exports(self, name: str, version: str | None = None) -> bool:
+        """Tell whether the loader would bind a reference to ``name`` (of ``version``) to this."""
+        encoded = name.encode("utf-8")
+        return any(
+            self._fits_version(index, version)
+            for index in self._candidates(encoded)
+            if self._defines(index, encoded)
+        )
+
+    def section(self, name: str) -> memoryview | None:
+        """Return the bytes of a section, or nothing where there is none of that name."""
+        encoded = name.encode("utf-8")
+        sections = self._sections
+        if not sections:
+            return None
+        names = sections[self._section_table[2]][4] if self._section_table[2] < len(sections) else 0
+        for section in sections:
+            if section[1] != _SHT_NOBITS and self._bytes.has_text(encoded, names + section[0]):
+                return self._bytes.slice(section[4], section[5])
+        return None
+
+    @property
+    def has_sections(self) -> bool:
+        return bool(self._sections)
+
+    def loaded_bytes(self) -> Iterator[memoryview]:
+        """Yield what is loaded into memory, segment by segment."""
+        for segment in self._segments:
+            if segment[0] == _PT_LOAD:
+                yield self._bytes.slice(segment[2], segment[5])
+
+    def _table(self, layout: struct.Struct, *, offset: int, count: int) -> list[tuple[int, ...]]:
+        return list(layout.iter_unpack(self._bytes.slice(offset, count * layout.size)))
+
+    @cached_property
+    def _sections(self) -> list[tuple[int, ...]]:
+        offset, count, _ = self._section_table
+        return self._table(_SECTION_HEADER, offset=offset, count=count if offset else 0)
+
+    def _read_dynamic(self) -> Iterator[tuple[int, int]]:
+        for segment in self._segments:
+            if segment[0] == _PT_DYNAMIC:
+                size = segment[5] - segment[5] % _DYNAMIC.size
+                for tag, value in _DYNAMIC.iter_unpack(self._bytes.slice(segment[2], size)):
+                    if tag == 0:
+                        return
+                    yield tag, value
+
+    def _dynamic_value(self, wanted: int) -> int | None:
+        return next((value for tag, value in self._dynamic if tag == wanted), None)
+
+    def _dynamic_texts(self, wanted: int) -> tuple[str, ...]:
+        return tuple(self._text(value) for tag, value in self._dynamic if tag == wanted)
+
+    def _offset(self, address: int) -> int:
+        """Translate an address of the loaded image into an offset of the file."""
+        places = (
+            offset + address - start
+            for kind, _, offset, start, _, size, _, _ in self._segments
+            if kind == _PT_LOAD and start <= address < start + size
+        )
+        place = next(places, None)
+        if place is None:
+            self._bytes.refuse(f"address {address:#x} lies in no segment")
+        return place
+
+    @cached_property
+    def _tables(self) -> Mapping[int, int]:
+        """Where in the file the tables of the dynamic segment begin."""
+        wanted = {_DT_HASH, _DT_GNU_HASH, _DT_STRTAB, _DT_SYMTAB}
+        wanted |= {_DT_VERSYM, _DT_VERDEF, _DT_VERNEED}
+        return {tag: self._offset(value) for tag, value in self._dynamic if tag in wanted}
+
+    def _text(self, offset: int) -> str:
+        return self._bytes.text(self._tables.get(_DT_STRTAB, 0) + offset)
+
+    def _symbol_offset(self, index: int) -> int:
+        return self._tables.get(_DT_SYMTAB, 0) + index * _SYMBOL.size
+
+    @cached_property
+    def _undefined_bound(self) -> int:
+        """How many entries of the symbol table can be undefined ones."""
+        tables = self._tables
+        if _DT_SYMTAB not in tables:
+            return 0
+        if _DT_GNU_HASH in tables:
+            buckets, first_hashed, bloom_words, _ = self._gnu_hash
+            start = tables[_DT_GNU_HASH] + _GNU_HASH.size + bloom_words * _U64.size
+            if any(self._bytes.slice(start, buckets * _U32.size)):
+                # Linkers put what is exported, and only that, behind ``first_hashed``.
+                return first_hashed
+        if _DT_HASH in tables:
+            return self._bytes.unpack(_HASH, tables[_DT_HASH])[1]
+        sizes = (section[5] for section in self._sections if section[1] == _SHT_DYNSYM)
+        size = next(sizes, None)
+        if size is None:
+            self._bytes.refuse("nothing tells the length of its symbol table")
+        return size // _SYMBOL.size
+
+    def _version_number(self, index: int) -> int:
+        """Return the symbol's entry in the table of versions; 1 stands for none."""
+        table = self._tables.get(_DT_VERSYM)
+        if table is None:
+            return _LAST_UNVERSIONED
+        return self._bytes.unpack(_U16, table + index * _U16.size)[0]
+
+    def _version_needs(self) -> Iterator[tuple[str, int, str]]:
+        """Yield library, version number and version name."""
+        seen = 0
+        for offset, (_, count, library, first, _) in self._chain(_DT_VERNEED, _VERSION_NEED):
+            entry = offset + first
+            for _ in range(count):
+                _, _, number, name, step = self._bytes.unpack(_VERSION_NEED_ENTRY, entry)
+                yield self._text(library), number & _VERSION_INDEX, self._text(name)
+                entry += step
+            seen += count
+            if seen > _VERSION_INDEX:
+                self._bytes.refuse("it needs more symbol versions than can be numbered")
+
+    @cached_property
+    def _defined_versions(self) -> Mapping[int, str]:
+        """The versions that this library defines, by number; its base version is left out."""
+        versions: dict[int, str] = {}
+        for offset, definition in self._chain(_DT_VERDEF, _VERSION_DEFINITION):
+            _, flags, number, count, _, first, _ = definition
+            if count and not flags & _VER_FLAG_BASE:
+                (name,) = self._bytes.unpack(_U32, offset + first)
+                versions[number & _VERSION_INDEX] = self._text(name)
+        return versions
+
+    def _chain(self, table: int, layout: struct.Struct) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """Yield offset and fields of records that each end with the distance to the next."""
+        offset = self._tables.get(table)
+        while offset is not None:
+            record = self._bytes.unpack(layout, offset)
+            yield offset, record
+            offset = offset + record[-1] if record[-1] else None
+
+    def _fits_version(self, index: int, version: str | None) -> bool:
+        """Decide as ``check_match`` of glibc's dl-lookup.c does."""
+        if _DT_VERSYM not in self._tables:
+            return True
+        number = self._version_number(index)
+        is_hidden, number = bool(number & _VERSION_HIDDEN), number & _VERSION_INDEX
+        if version is None:
+            return not is_hidden or number <= _LAST_UNVERSIONED + 1
+        defined = self._defined_versions.get(number)
+        return defined == version or (defined is None and not is_hidden)
+
+    def _defines(self, index: int, name: bytes) -> bool:
+        name_offset, info, other, section, value, _ = self._bytes.unpack(
+            _SYMBOL, self._symbol_offset(index)
+        )
+        return (
+            section != _SHN_UNDEF
+            and (value != 0 or section == _SHN_ABS or info & 0xF == _STT_TLS)
+            and info >> 4 in _STB_EXPORTED
+            and other & 3 in _STV_EXPORTED
+            and self._bytes.has_text(name, self._tables.get(_DT_STRTAB, 0) + name_offset)
+        )
+
+    def _candidates(self, name: bytes) -> Iterator[int]:
+        """Yield the symbols whose hash says that they may be called ``name``."""
+        tables = self._tables
+        if _DT_SYMTAB not in tables:
+            return iter(())
+        if _DT_GNU_HASH in tables:
+            return self._gnu_hash_candidates(name)
+        if _DT_HASH in tables:
+            return self._hash_candidates(name)
+        return iter(())
+
+    @cached_property
+    def _gnu_hash(self) -> tuple[int, ...]:
+        header = self._bytes.unpack(_GNU_HASH, self._tables[_DT_GNU_HASH])
+        if not header[0] or not header[2]:
+            self._bytes.refuse("its hash table is empty")
+        return header
+
+    def _gnu_hash_candidates(self, name: bytes) -> Iterator[int]:
+        buckets, first, bloom_words, shift = self._gnu_hash
+        value = gnu_hash(name)
+        bloom = self._tables[_DT_GNU_HASH] + _GNU_HASH.size
+        (word,) = self._bytes.unpack(_U64, bloom + value // 64 % bloom_words * _U64.size)
+        if not word >> value % 64 & word >> (value >> (shift & 31)) % 64 & 1:
+            return
+        bucket = bloom + bloom_words * _U64.size
+        (index,) = self._bytes.unpack(_U32, bucket + value % buckets * _U32.size)
+        chain = bucket + buckets * _U32.size
+        while index >= first:
+            (found,) = self._bytes.unpack(_U32, chain + (index - first) * _U32.size)
+            if found | 1 == value | 1:
+                yield index
+            if found & 1:
+                return
+            index += 1
+
+    def _hash_candidates(self, name: bytes) -> Iterator[int]:
+        table = self._tables[_DT_HASH]
+        buckets, count = self._bytes.unpack(_HASH, table)
+        if not buckets:
+            return
+        bucket = table + _HASH.size
+        (index,) = self._bytes.unpack(_U32, bucket + sysv_hash(name) % buckets * _U32.size)
+        chain = bucket + buckets * _U32.size
+        # As many steps as there are symbols: a damaged chain may run in a circle.
+        for _ in range(min(count, len(self._bytes.data))):
+            if not index:
+                return
+            yield index
+            (index,) = self._bytes.unpack(_U32, chain + index * _U32.size)
+
+
+def gnu_hash(name: bytes) -> int:
+    """Return the hash that DT_GNU_HASH tables are made with."""
+    value = 5381
+    for byte in name:
+        value = (value * 33 + byte) & 0xFFFFFFFF
+    return value
+
+
+def sysv_hash(name: bytes) -> int:
+    """Return the hash that DT_HASH tables are made with."""
+    value = 0
+    for byte in name:
+        value = (value << 4) + byte
+        value = (value ^ (value & 0xF0000000) >> 24) & 0x0FFFFFFF
+    return value

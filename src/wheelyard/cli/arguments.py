@@ -1,0 +1,118 @@
+"""The arguments of every command, in one place."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import wheelyard
+
+_EPILOG = """\
+examples:
+  wheelyard list                                   what can be built
+  wheelyard build causal-conv1d                    the best cell for this machine
+  wheelyard build causal-conv1d --python 3.12 --torch 2.11.0 --cuda 13.0 --gpu-archs 9.0
+  wheelyard matrix causal-conv1d                   cells: wanted, or impossible with the reason
+  wheelyard explain causal-conv1d-1.7.0-cp312-torch2.11.0-cu130-x86_64
+
+exit codes: 0 done, 1 error, 2 usage, 3 bad recipe or matrix, 4 unknown name, 5 impossible cell,
+6 machine lacks something, 7 not fetched, 8 wrong bytes, 9 patch, 10 compile, 11 repair, 12 check,
+13 smoke test, 14 yard, 15 disk, 16 lock missing or stale, 130 interrupted
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="wheelyard",
+        description="Build, check, test and serve CUDA extension wheels.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=wheelyard.__version__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    common = _common()
+    cell = _cell()
+    making = _making()
+
+    def add(name: str, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        parents = (common, *parents)
+        return commands.add_parser(name, help=text, description=text, parents=parents)
+
+    add("list", "Show what can be built: recipes and their versions.")
+    matrix = add("matrix", "Show the cells: wanted ones, and impossible ones with the reason.")
+    matrix.add_argument("recipe", nargs="?", help="only this recipe")
+    matrix.add_argument("--impossible", action="store_true", help="show the impossible ones too")
+    plan = add("plan", "Show the jobs of the matrix: missing, stale or done.")
+    plan.add_argument("select", nargs="?", default="*", help="pattern over identifiers")
+    for name, text in (
+        ("fetch", "Bring a recipe's source into the cache, verified."),
+        ("build", "Build one wheel, check it, try it, and put it into the yard."),
+    ):
+        command = add(name, text, cell, making)
+        command.add_argument("recipe", help="for example causal-conv1d")
+    _add_wheel_commands(add)
+    add("index", "Write the yard's index anew; only pages that changed are written.")
+    update = add("update", "Make the locks that the farm's recipes and matrix need.")
+    update.add_argument(
+        "kind", nargs="?", choices=("torch", "toolkit", "build", "runtime"), help="only this kind"
+    )
+    update.add_argument("name", nargs="?", help="only this one, for example 2.11.0+cu130")
+    update.add_argument("--again", action="store_true", help="also those that are up to date")
+    for name, text in (
+        ("explain", "Say how a job stands: its inputs, its record, what changed."),
+        ("log", "Print the log of a job's last build."),
+    ):
+        add(name, text).add_argument("identifier", help="a job's identifier")
+    clean = add("clean", "Show what the caches hold, and delete what is asked for.")
+    clean.add_argument(
+        "what", nargs="*", help="compile, foreign, requirements, sandbox, sources, toolkits, ..."
+    )
+    clean.add_argument("--all", action="store_true", help="everything but the yard")
+    add("doctor", "Say what this machine can build, and what it lacks.")
+    add("schema", "Print the JSON schema of recipe and matrix files.")
+    return parser
+
+
+def _add_wheel_commands(add: object) -> None:
+    assert callable(add)
+    check = add("check", "Inspect wheels without importing them.")
+    check.add_argument("wheels", nargs="+", type=Path, metavar="WHEEL")
+    check.add_argument("--torch-site", type=Path, help="folder with the torch they will meet")
+    smoke = add("smoke", "Try a wheel of the yard again, here, or take in a report from elsewhere.")
+    smoke.add_argument("identifier", help="a job's identifier")
+    smoke.add_argument("--report", type=Path, help="JSON that smoke.py wrote on another machine")
+
+
+def _common() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    group = common.add_argument_group("common options")
+    group.add_argument("--farm", type=Path, metavar="DIR", help="folder with recipes and matrix")
+    group.add_argument("--yard", type=Path, metavar="DIR", help="finished wheels (default: yard)")
+    group.add_argument("--json", action="store_true", help="the result as JSON on stdout")
+    group.add_argument("--verbose", action="store_true", help="show every command that is run")
+    return common
+
+
+def _cell() -> argparse.ArgumentParser:
+    cell = argparse.ArgumentParser(add_help=False)
+    group = cell.add_argument_group("which wheel; what is left out is chosen for this machine")
+    group.add_argument("--version", dest="recipe_version", metavar="V", help="default: newest")
+    group.add_argument("--python", metavar="X.Y", help="for example 3.12, or 3.14t")
+    group.add_argument("--torch", metavar="V", help="for example 2.11.0")
+    group.add_argument("--cuda", metavar="X.Y", help="for example 13.0")
+    group.add_argument("--gpu-archs", metavar="LIST", help="for example 9.0 or '8.0;9.0'")
+    return cell
+
+
+def _making() -> argparse.ArgumentParser:
+    making = argparse.ArgumentParser(add_help=False)
+    group = making.add_argument_group("how it is built")
+    group.add_argument("--jobs", type=int, metavar="N", help="compiles at once")
+    group.add_argument("--toolkit", choices=("auto", "installed", "index"), default="auto")
+    group.add_argument("--sandbox", choices=("bubblewrap", "unshare", "none"))
+    group.add_argument(
+        "--env", type=Path, metavar="PYTHON", help="use the torch of this interpreter as it is"
+    )
+    group.add_argument("--lineinfo", action="store_true", help="keep -lineinfo, for profilers")
+    return making

@@ -1,0 +1,104 @@
+"""Commands that bring sources here and build wheels."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from wheelyard.cli.choosing import choose_job
+from wheelyard.cli.output import print_json, print_lines, print_table, readable_seconds
+from wheelyard.cli.session import open_farm, open_workshop
+from wheelyard.machine.disk import readable_size
+from wheelyard.model.index_page import install_lines
+from wheelyard.progress import LiveProgress, PlainProgress, Progress
+from wheelyard.yard.index import index_url
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from wheelyard.pipeline import Outcome
+    from wheelyard.workshop import Workshop
+
+
+def fetch(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
+    """Bring one job's source into the cache."""
+    workshop = open_workshop(arguments, open_farm(arguments), env)
+    job, _ = choose_job(arguments, workshop)
+    fetched = workshop.fetch(job)
+    if arguments.json:
+        print_json({"digest": fetched.digest, "path": str(fetched.path)})
+        return
+    print_lines(f"{job.version.label}: {fetched.digest}", str(fetched.path))
+
+
+def build(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
+    """Build one job, or find it done, and show its wheel."""
+    from wheelyard.pipeline import build_job  # noqa: PLC0415 - imports every room
+
+    workshop = open_workshop(arguments, open_farm(arguments), env)
+    job, reasons = choose_job(arguments, workshop)
+    progress = make_progress()
+    progress.say(f"building {job.identifier}")
+    for reason in reasons:
+        progress.say(f"  {reason}")
+    outcome = build_job(job, workshop, progress)
+    if not outcome.built:
+        progress.say("nothing to do: the yard has it, made from the same inputs")
+    if arguments.json:
+        print_json({"wheels": [_outcome_to_json(outcome, workshop)]})
+        return
+    _print_outcome(outcome, workshop)
+
+
+def make_progress() -> Progress:
+    """Return a moving line for a terminal and plain lines for everything else."""
+    if not sys.stderr.isatty():
+        return PlainProgress()
+    from rich.console import Console  # noqa: PLC0415 - only terminals pay for it
+
+    return LiveProgress(Console(stderr=True))
+
+
+def _print_outcome(outcome: Outcome, workshop: Workshop) -> None:
+    record = outcome.stored.record
+    yard = workshop.yard
+    level = yard.best_level(record.sha256)
+    print_lines("")
+    print_table(
+        ("WHEEL", "SIZE", "SHA256", "PLATFORM", "TESTED", "SANDBOX", "TIME"),
+        [
+            (
+                record.identifier,
+                readable_size(record.size),
+                record.sha256[:12],
+                record.filename.removesuffix(".whl").rpartition("-")[2].partition(".")[0],
+                str(level or "not"),
+                record.sandbox,
+                readable_seconds(outcome.seconds),
+            )
+        ],
+    )
+    lines = install_lines(record, index_url(yard, record))
+    print_lines("", str(outcome.stored.path), f"sha256 {record.sha256}", "", "install it with:")
+    print_lines(f"  {lines.pip}", f"  {lines.uv}")
+
+
+def _outcome_to_json(outcome: Outcome, workshop: Workshop) -> dict[str, object]:
+    record = outcome.stored.record
+    return {
+        "built": outcome.built,
+        "filename": record.filename,
+        "identifier": record.identifier,
+        "index_url": index_url(workshop.yard, record),
+        "path": str(outcome.stored.path),
+        "sandbox": record.sandbox,
+        "seconds": round(outcome.seconds, 3),
+        "sha256": record.sha256,
+        "size": record.size,
+        "stages": record.seconds,
+        "tested": workshop.yard.best_level(record.sha256),
+    }
+
+
+COMMANDS = {"build": build, "fetch": fetch}

@@ -1,0 +1,37 @@
+"""Tables for people and JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+FORMAT = 1
+
+
+def print_json(result: Mapping[str, object]) -> None:
+    """Print a result with the format version of the command line's JSON."""
+    sys.stdout.write(json.dumps({"format": FORMAT, **result}, indent=2, sort_keys=True) + "\n")
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print aligned columns; the last one is not padded."""
+    widths = [max(len(row[at]) for row in (header, *rows)) for at in range(len(header))]
+    for row in (header, *rows):
+        cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
+        sys.stdout.write("  ".join([*cells, row[-1]]).rstrip() + "\n")
+
+
+def print_lines(*lines: str) -> None:
+    """Print result lines on stdout."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def readable_seconds(seconds: float) -> str:
+    """For example ``5 min 58 s`` or ``4.2 s``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s"

@@ -1,0 +1,58 @@
+"""What every command starts from: the farm, the yard and this machine, opened when needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wheelyard.errors import UsageError
+from wheelyard.farm import Farm, find_farm_folder, load_farm
+from wheelyard.machine.folders import state_folder
+from wheelyard.machine.namespaces import SandboxLevel
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from wheelyard.workshop import Workshop
+
+
+def open_farm(arguments: argparse.Namespace) -> Farm:
+    """Load the farm that ``--farm`` names, the one around this folder, or the one we ship."""
+    return load_farm(arguments.farm or find_farm_folder(Path.cwd()))
+
+
+def yard_folder(arguments: argparse.Namespace, farm: Farm, env: Mapping[str, str]) -> Path:
+    """Return the yard that ``--yard`` names, the farm's own, or the user's."""
+    if arguments.yard is not None:
+        return Path(arguments.yard).absolute()
+    shipped = farm.folder.is_relative_to(Path(__file__).parents[1])
+    return state_folder(env) / "yard" if shipped else farm.folder / "yard"
+
+
+def open_workshop(arguments: argparse.Namespace, farm: Farm, env: Mapping[str, str]) -> Workshop:
+    """Open farm and yard with the options of the command line."""
+    from wheelyard import workshop  # noqa: PLC0415 - `list` must not pay for it
+    from wheelyard.yard.store import open_yard  # noqa: PLC0415
+
+    sandbox = getattr(arguments, "sandbox", None)
+    options = workshop.Options(
+        compile_jobs=_positive(getattr(arguments, "jobs", None)),
+        toolkit=getattr(arguments, "toolkit", "auto"),
+        sandbox=SandboxLevel(sandbox) if sandbox else None,
+        foreign_python=_absolute(getattr(arguments, "env", None)),
+        lineinfo=getattr(arguments, "lineinfo", False),
+    )
+    yard = open_yard(yard_folder(arguments, farm, env))
+    return workshop.open_workshop(farm, yard, env=env, options=options)
+
+
+def _positive(jobs: int | None) -> int | None:
+    if jobs is not None and jobs < 1:
+        msg = f"--jobs {jobs} compiles nothing. Give 1 or more, or leave it out."
+        raise UsageError(msg)
+    return jobs
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return None if path is None else path.absolute()

@@ -1,0 +1,136 @@
+"""The farm: the folder with recipes, patches, locks and the matrix, read once."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wheelyard.errors import InputFileError, LockError, WheelyardError
+from wheelyard.model.decode import decode_table
+from wheelyard.model.lock import HEADER, Lock, LockRequest
+from wheelyard.model.matrix import Matrix, parse_matrix
+from wheelyard.model.recipe import Patch, Recipe, RecipeVersion, find_recipe, parse_recipe
+from wheelyard.model.recipe_file import MatrixFile, RecipeFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from packaging.utils import NormalizedName
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Farm:
+    """Recipes and matrix as values, and the folder where patches, locks and tests lie."""
+
+    folder: Path
+    recipes: tuple[Recipe, ...]
+    matrix: Matrix
+
+    def recipe(self, name: str) -> Recipe:
+        """Return the recipe of that name, or name the nearest one."""
+        return find_recipe(self.recipes, name)
+
+    def recipe_version(self, name: str, version: str | None) -> RecipeVersion:
+        """Return the recipe version of these names; the newest without ``version``."""
+        return self.recipe(name).version(version)
+
+    def patch_path(self, recipe: NormalizedName, patch: Patch) -> Path:
+        return self.folder / "patches" / recipe / patch.filename
+
+    def smoke_path(self, recipe: NormalizedName) -> Path:
+        """The smoke test of a recipe, run with its wheel installed."""
+        return self.folder / "recipes" / recipe / "smoke.py"
+
+    def lock(self, request: LockRequest) -> Lock:
+        """Read the lock that answers ``request``; a missing or stale one is an error."""
+        path = self.folder / request.path
+        remedy = f"Run `wheelyard update {request.kind} {request.name}`."
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            msg = f"There is no lock {request.path} in {self.folder}. {remedy}"
+            raise LockError(msg) from None
+        first = text.partition("\n")[0]
+        if first != request.header:
+            msg = (
+                f"The lock {path} is stale: it says {first.removeprefix(HEADER)!r}, "
+                f"wanted is {request.header.removeprefix(HEADER)!r}. {remedy}"
+            )
+            raise LockError(msg)
+        return Lock(request=request, text=text)
+
+
+def find_farm_folder(start: Path) -> Path:
+    """Return the nearest folder at or above ``start`` that is a farm, or the one we ship."""
+    for folder in (start, *start.parents):
+        if (folder / "matrix.toml").is_file() and (folder / "recipes").is_dir():
+            return folder
+    return Path(__file__).parent / "farm"
+
+
+def load_farm(folder: Path) -> Farm:
+    """Read every recipe and the matrix; all files that cannot be used are named together."""
+    if not (folder / "recipes").is_dir():
+        msg = f"{folder} is not a farm: it has no folder `recipes`. Give another with --farm DIR."
+        raise InputFileError(msg)
+    errors: list[WheelyardError] = []
+    recipes = _load_recipes(folder, errors)
+    matrix = _load_matrix(folder, errors)
+    if errors or matrix is None:
+        raise InputFileError("\n".join(str(error) for error in errors))
+    return Farm(folder=folder, recipes=tuple(recipes), matrix=matrix)
+
+
+def _load_recipes(folder: Path, errors: list[WheelyardError]) -> list[Recipe]:
+    recipes = []
+    for path in sorted((folder / "recipes").glob("*.toml")):
+        try:
+            recipe = _load_recipe(path)
+            _require_files(_files_of(folder, recipe), origin=path)
+        except WheelyardError as error:
+            errors.append(error)
+        else:
+            recipes.append(recipe)
+    return recipes
+
+
+def _load_recipe(path: Path) -> Recipe:
+    file = decode_table(_read(path), RecipeFile, origin=str(path))
+    recipe = parse_recipe(file, origin=str(path))
+    if recipe.name != path.stem:
+        msg = f"{path} is the recipe of {recipe.name!r}; name the file {recipe.name}.toml"
+        raise InputFileError(msg)
+    return recipe
+
+
+def _files_of(folder: Path, recipe: Recipe) -> Iterable[Path]:
+    yield folder / "recipes" / recipe.name / "smoke.py"
+    for version in recipe.versions:
+        for patch in version.patches:
+            yield folder / "patches" / recipe.name / patch.filename
+
+
+def _require_files(paths: Iterable[Path], *, origin: Path) -> None:
+    missing = sorted({str(path) for path in paths if not path.is_file()})
+    if missing:
+        msg = f"{origin} needs these files, which are not there: {', '.join(missing)}"
+        raise InputFileError(msg)
+
+
+def _load_matrix(folder: Path, errors: list[WheelyardError]) -> Matrix | None:
+    path = folder / "matrix.toml"
+    try:
+        file = decode_table(_read(path), MatrixFile, origin=str(path))
+        return parse_matrix(file, origin=str(path))
+    except WheelyardError as error:
+        errors.append(error)
+        return None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"Cannot read {path}: {error}"
+        raise InputFileError(msg) from None

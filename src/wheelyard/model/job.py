@@ -1,0 +1,80 @@
+"""A job: one recipe version for one cell and its GPU targets, with the names that follow."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from wheelyard.model.releases import default_torch_build
+
+if TYPE_CHECKING:
+    from wheelyard.model.cell import Cell, GpuArch
+    from wheelyard.model.recipe import Patch, RecipeVersion
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """Recipe version, revision, cell, gpu_archs; ``identifier`` is its one name everywhere."""
+
+    version: RecipeVersion
+    cell: Cell
+    gpu_archs: tuple[GpuArch, ...]
+    foreign_torch: bool = False
+    """Built against a torch that was there already (``--env``), not against a locked one."""
+
+    @property
+    def has_default_gpu_archs(self) -> bool:
+        return self.gpu_archs == self.version.default_gpu_archs(self.cell.torch.cuda)
+
+    @property
+    def gpu_archs_label(self) -> str:
+        """For example ``sm90`` or ``sm80.sm90``; empty for the recipe's default list."""
+        if self.has_default_gpu_archs:
+            return ""
+        return ".".join(arch.label for arch in self.gpu_archs)
+
+    @property
+    def identifier(self) -> str:
+        """For example ``causal-conv1d-1.7.0-cp312-torch2.11.0-cu130-x86_64-sm90``."""
+        parts = [self.version.label, self.cell.identifier, self.gpu_archs_label]
+        if self.foreign_torch:
+            parts.append("env")
+        return "-".join(part for part in parts if part)
+
+    @property
+    def group(self) -> str:
+        """What jobs that differ in Python only have in common; the compile cache is theirs."""
+        cell = self.cell
+        parts = [self.version.label, cell.torch.label, cell.machine, self.gpu_archs_label]
+        return "-".join(part for part in parts if part)
+
+    @property
+    def index_label(self) -> str:
+        """The folder of the index that serves this wheel, for example ``torch2.11.0-cu130``."""
+        parts = [self.cell.torch.label, self.gpu_archs_label, "env" if self.foreign_torch else ""]
+        return "-".join(part for part in parts if part)
+
+    @property
+    def wheel_version(self) -> Version:
+        """The public version with the local part that tells the torch build."""
+        torch = self.cell.torch
+        local = f"{torch.cuda.label}.torch{torch.version.public}"
+        if self.foreign_torch:
+            local = f"{local}.env"
+        return Version(f"{self.version.version.public}+{local}")
+
+    @property
+    def torch_requirement(self) -> Requirement:
+        """The pin that goes into the wheel: the exact local build where it is not the default."""
+        torch = self.cell.torch
+        is_default = default_torch_build(torch.version, self.cell.machine) == torch
+        return Requirement(f"torch=={torch.version if is_default else torch}")
+
+    @property
+    def patches(self) -> tuple[Patch, ...]:
+        """The patch series for this cell, in order."""
+        version = self.version.version
+        return tuple(patch for patch in self.version.patches if patch.applies(version, self.cell))

@@ -1,0 +1,126 @@
+"""Locks: hashed requirement lists in git that say in advance everything that is installed."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Literal
+
+from packaging.utils import NormalizedName, canonicalize_name
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+    from wheelyard.model.cell import CudaVersion, TorchBuild
+    from wheelyard.model.recipe import RecipeVersion
+
+Kind = Literal["torch", "toolkit", "build", "runtime"]
+
+HEADER = "# wheelyard lock of: "
+_PIN = re.compile(r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==", re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LockRequest:
+    """What a lock must hold: the requirements that it was resolved from, and for whom."""
+
+    kind: Kind
+    name: str
+    """For example ``2.11.0+cu130``, ``13.0`` or ``causal-conv1d-1.7.0``."""
+    requirements: tuple[str, ...]
+    python: str
+    """The oldest Python that it serves, for example ``3.10``."""
+    machines: tuple[str, ...]
+
+    @property
+    def path(self) -> PurePosixPath:
+        """Relative to the farm's folder."""
+        return PurePosixPath("locks", self.kind, f"{self.name}.txt")
+
+    @property
+    def header(self) -> str:
+        """The first line of the file, by which a stale lock is known."""
+        wanted = ", ".join(self.requirements)
+        return f"{HEADER}{wanted}; Python >= {self.python}; {', '.join(self.machines)}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Lock:
+    """A lock file as it stands."""
+
+    request: LockRequest
+    text: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def names(self) -> frozenset[NormalizedName]:
+        """The distributions that it pins."""
+        return frozenset(canonicalize_name(match["name"]) for match in _PIN.finditer(self.text))
+
+
+def without(text: str, names: frozenset[NormalizedName]) -> str:
+    """Return the requirement entries of a lock, less those of ``names``.
+
+    An entry is its line and the indented lines with its hashes.
+    """
+    kept: list[str] = []
+    keep = True
+    for line in text.splitlines(keepends=True):
+        match = _PIN.match(line)
+        if match is not None:
+            keep = canonicalize_name(match["name"]) not in names
+        if keep and not line.startswith("#"):
+            kept.append(line)
+    return "".join(kept)
+
+
+def torch_lock_request(
+    torch: TorchBuild, *, python: str, machines: tuple[str, ...], requirement: str
+) -> LockRequest:
+    """The lock of a torch build: torch and all it pulls, for all its Pythons."""
+    return LockRequest(
+        kind="torch",
+        name=str(torch),
+        requirements=(requirement,),
+        python=python,
+        machines=machines,
+    )
+
+
+def toolkit_lock_request(cuda: CudaVersion, requirement: Requirement) -> LockRequest:
+    """The lock of a CUDA toolkit that is assembled from the index's wheels."""
+    return LockRequest(
+        kind="toolkit",
+        name=str(cuda),
+        requirements=(str(requirement),),
+        python="3.9",
+        machines=("aarch64", "x86_64"),
+    )
+
+
+def build_lock_request(version: RecipeVersion) -> LockRequest:
+    """The lock of a recipe version's build requirements."""
+    requirements = {str(requirement) for requirement in version.build.requires}
+    return LockRequest(
+        kind="build",
+        name=version.label,
+        requirements=tuple(sorted({*requirements, "build", "packaging"})),
+        python="3.9",
+        machines=("aarch64", "x86_64"),
+    )
+
+
+def runtime_lock_request(version: RecipeVersion) -> LockRequest:
+    """The lock of what a recipe version's wheel requires beside torch, for the smoke test."""
+    return LockRequest(
+        kind="runtime",
+        name=version.label,
+        requirements=tuple(sorted(str(item) for item in version.contents.requires)),
+        python="3.9",
+        machines=("aarch64", "x86_64"),
+    )

@@ -1,0 +1,336 @@
+"""Recipes: how one distribution is fetched, patched, built and tested, as frozen values."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, NoReturn, TypeVar, assert_never
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import NormalizedName, canonicalize_name, is_normalized_name
+from packaging.version import InvalidVersion, Version
+
+from wheelyard.errors import ImpossibleCellError, InputFileError, UnknownNameError, UsageError
+from wheelyard.model.cell import CudaVersion, GpuArch
+from wheelyard.model.recipe_file import (
+    BuildTable,
+    FolderTable,
+    GitTable,
+    PatchTable,
+    RecipeFile,
+    SdistTable,
+    VersionTable,
+)
+from wheelyard.model.source import FolderSource, GitSource, SdistSource, Source
+from wheelyard.model.words import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from wheelyard.model.cell import Cell
+
+
+T = TypeVar("T")
+_ANY = SpecifierSet()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Effort:
+    """What one wheel costs, in CPU seconds on a current core; estimates only."""
+
+    host: float
+    device: float
+    """Once for every GPU target."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class BuildSettings:
+    """How the build child is called."""
+
+    requires: tuple[Requirement, ...]
+    environment: tuple[tuple[str, str], ...]
+    memory_per_job: int
+    """In bytes."""
+    effort: Effort
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Contents:
+    """What the finished wheel must hold, no less and no more."""
+
+    extensions: tuple[str, ...]
+    top_levels: frozenset[str]
+    requires: tuple[Requirement, ...]
+    """Beside torch."""
+    entry_points: frozenset[str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Conditions:
+    """The cells that something applies to."""
+
+    python: SpecifierSet = _ANY
+    torch: SpecifierSet = _ANY
+    cuda: SpecifierSet = _ANY
+
+    def reasons_against(self, cell: Cell) -> tuple[str, ...]:
+        """Say in words what ``cell`` does not meet."""
+        wanted = (
+            ("Python", self.python, cell.python.version),
+            ("torch", self.torch, cell.torch.version),
+            ("CUDA", self.cuda, Version(str(cell.torch.cuda))),
+        )
+        return tuple(
+            f"needs {word} {specifier}, the cell has {version}"
+            for word, specifier, version in wanted
+            if not specifier.contains(version, prereleases=True)
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Patch:
+    """One member of the ordered patch series."""
+
+    filename: str
+    versions: SpecifierSet
+    conditions: Conditions
+
+    def applies(self, version: Version, cell: Cell) -> bool:
+        return self.covers(version) and not self.conditions.reasons_against(cell)
+
+    def covers(self, version: Version) -> bool:
+        """Whether ``version`` is one of those that the patch was written for."""
+        return self.versions.contains(version, prereleases=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class RecipeVersion:
+    """One version of a distribution, with everything that its build needs to know."""
+
+    recipe: NormalizedName
+    version: Version
+    revision: int
+    source: Source
+    conditions: Conditions
+    build: BuildSettings
+    contents: Contents
+    patches: tuple[Patch, ...]
+    gpu_archs: tuple[tuple[CudaVersion, tuple[GpuArch, ...]], ...]
+    """Default targets from each CUDA release on, ascending."""
+
+    @property
+    def label(self) -> str:
+        """How locks and messages name it, for example ``causal-conv1d-1.7.0``."""
+        return f"{self.recipe}-{self.version}"
+
+    def default_gpu_archs(self, cuda: CudaVersion) -> tuple[GpuArch, ...]:
+        """Return the targets built for ``cuda`` when nobody asks for others."""
+        fitting = [archs for since, archs in self.gpu_archs if since <= cuda]
+        if not fitting:
+            first = self.gpu_archs[0][0]
+            msg = f"{self.label} has GPU targets from CUDA {first} on, not for CUDA {cuda}."
+            raise ImpossibleCellError(msg)
+        return fitting[-1]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """Everything the farm knows about one distribution."""
+
+    name: NormalizedName
+    summary: str
+    homepage: str
+    license: str
+    versions: tuple[RecipeVersion, ...]
+    """Newest first."""
+
+    def version(self, version: str | None) -> RecipeVersion:
+        """Return the version named ``version``, or the newest."""
+        if version is None:
+            return self.versions[0]
+        for candidate in self.versions:
+            if str(candidate.version) == version:
+                return candidate
+        known = ", ".join(str(candidate.version) for candidate in self.versions)
+        msg = f"Recipe {self.name} has no version {version!r}; it has {known}."
+        raise UnknownNameError(msg)
+
+
+class _Parser:
+    """Turns the tables of one recipe file into values, with the key path in each error."""
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+
+    def refuse(self, path: str, message: str) -> NoReturn:
+        msg = f"{message} - at `$.{path}` in {self.origin}"
+        raise InputFileError(msg)
+
+    def parse(self, path: str, text: str, parser: Callable[[str], T]) -> T:
+        try:
+            return parser(text)
+        except (InvalidSpecifier, InvalidVersion, InvalidRequirement, UsageError) as error:
+            self.refuse(path, str(error))
+
+    def specifier(self, path: str, text: str) -> SpecifierSet:
+        return self.parse(path, text, SpecifierSet)
+
+    def requirements(self, path: str, texts: Iterable[str]) -> tuple[Requirement, ...]:
+        return tuple(
+            self.parse(f"{path}[{number}]", text, Requirement) for number, text in enumerate(texts)
+        )
+
+
+def parse_recipe(file: RecipeFile, *, origin: str) -> Recipe:
+    """Turn a decoded recipe file into a recipe; ``origin`` names the file in errors."""
+    parser = _Parser(origin)
+    name = file.name
+    if not is_normalized_name(name):
+        message = f"{name!r} is not a normalized name; write {canonicalize_name(name)!r}"
+        parser.refuse("name", message)
+    versions = [
+        _parse_version(parser, file, table, number) for number, table in enumerate(file.versions)
+    ]
+    _refuse_repetition(parser, versions)
+    _refuse_idle_patches(parser, file, versions)
+    return Recipe(
+        name=canonicalize_name(name),
+        summary=file.summary,
+        homepage=file.homepage,
+        license=file.license,
+        versions=tuple(sorted(versions, key=lambda item: item.version, reverse=True)),
+    )
+
+
+def _refuse_repetition(parser: _Parser, versions: list[RecipeVersion]) -> None:
+    if not versions:
+        parser.refuse("versions", "A recipe needs at least one version")
+    seen: set[Version] = set()
+    for number, item in enumerate(versions):
+        if item.version in seen:
+            message = f"Version {str(item.version)!r} is given twice"
+            parser.refuse(f"versions[{number}].version", message)
+        seen.add(item.version)
+
+
+def _refuse_idle_patches(parser: _Parser, file: RecipeFile, versions: list[RecipeVersion]) -> None:
+    """A patch that matches no version is a mistake, not a spare part."""
+    for number, table in enumerate(file.patches):
+        patch = _parse_patch(parser, table, number)
+        if not any(patch.covers(item.version) for item in versions):
+            message = f"Patch {table.file!r} matches none of the recipe's versions"
+            parser.refuse(f"patches[{number}].versions", message)
+
+
+def _parse_version(
+    parser: _Parser, file: RecipeFile, table: VersionTable, number: int
+) -> RecipeVersion:
+    path = f"versions[{number}]"
+    version = parser.parse(f"{path}.version", table.version, Version)
+    name = canonicalize_name(file.name)
+    patches = tuple(_parse_patch(parser, patch, at) for at, patch in enumerate(file.patches))
+    return RecipeVersion(
+        recipe=name,
+        version=version,
+        revision=table.revision,
+        source=_parse_source(parser, table, name=name, path=path),
+        conditions=Conditions(
+            python=parser.specifier(f"{path}.python", table.python),
+            torch=parser.specifier(f"{path}.torch", table.torch),
+            cuda=parser.specifier(f"{path}.cuda", table.cuda),
+        ),
+        build=_parse_build(parser, file.build, table),
+        contents=_parse_contents(parser, file, table),
+        patches=tuple(patch for patch in patches if patch.covers(version)),
+        gpu_archs=_parse_gpu_archs(parser, file),
+    )
+
+
+def _parse_source(
+    parser: _Parser, table: VersionTable, *, name: NormalizedName, path: str
+) -> Source:
+    given = [item for item in (table.sdist, table.git, table.folder) if item is not None]
+    if len(given) != 1:
+        parser.refuse(path, f"Give exactly one of sdist, git, folder; there are {len(given)}")
+    match given[0]:
+        case SdistTable() as sdist:
+            return SdistSource(
+                name=name, filename=sdist.filename, sha256=sdist.sha256, size=sdist.size
+            )
+        case GitTable() as git:
+            return GitSource(url=git.url, commit=git.commit, submodules=git.submodules)
+        case FolderTable() as folder:
+            return FolderSource(path=folder.path)
+        case _ as never:
+            assert_never(never)
+
+
+def _parse_patch(parser: _Parser, table: PatchTable, number: int) -> Patch:
+    path = f"patches[{number}]"
+    return Patch(
+        filename=table.file,
+        versions=parser.specifier(f"{path}.versions", table.versions),
+        conditions=Conditions(
+            python=parser.specifier(f"{path}.python", table.python),
+            torch=parser.specifier(f"{path}.torch", table.torch),
+            cuda=parser.specifier(f"{path}.cuda", table.cuda),
+        ),
+    )
+
+
+def _parse_build(parser: _Parser, build: BuildTable, table: VersionTable) -> BuildSettings:
+    environment = build.environment | table.environment
+    return BuildSettings(
+        requires=parser.requirements("build.requires", build.requires),
+        environment=tuple(sorted(environment.items())),
+        memory_per_job=round(build.memory_per_job * 2**30),
+        effort=Effort(host=build.effort.host, device=build.effort.device),
+    )
+
+
+def _parse_contents(parser: _Parser, file: RecipeFile, table: VersionTable) -> Contents:
+    wheel = file.wheel
+    requires = wheel.requires if table.requires is None else table.requires
+    return Contents(
+        extensions=wheel.extensions,
+        top_levels=frozenset(wheel.top_levels),
+        requires=parser.requirements("wheel.requires", requires),
+        entry_points=frozenset(wheel.entry_points),
+    )
+
+
+def _parse_gpu_archs(
+    parser: _Parser, file: RecipeFile
+) -> tuple[tuple[CudaVersion, tuple[GpuArch, ...]], ...]:
+    parsed = []
+    for since, texts in file.gpu_archs.items():
+        path = f"gpu-archs.{since!r}"
+        cuda = parser.parse(path, since, CudaVersion.parse)
+        archs = {parser.parse(path, text, GpuArch.parse) for text in texts}
+        parsed.append((cuda, tuple(sorted(archs))))
+    if not parsed:
+        parser.refuse("gpu-archs", "Give the default GPU targets from at least one CUDA on")
+    return tuple(sorted(parsed))
+
+
+def find_recipe(recipes: Iterable[Recipe], name: str) -> Recipe:
+    """Return the recipe of that name, or name the nearest one."""
+    by_name = {str(recipe.name): recipe for recipe in recipes}
+    found = by_name.get(canonicalize_name(name))
+    if found is not None:
+        return found
+    msg = f"There is no recipe {name!r}.{nearest(name, by_name)} Known: {', '.join(by_name)}."
+    raise UnknownNameError(msg)
+
+
+def source_to_json(source: Source) -> dict[str, object]:
+    """Return what identifies a source's bytes; where they are fetched from does not count."""
+    match source:
+        case SdistSource():
+            return {"kind": "sdist", "sha256": source.sha256}
+        case GitSource():
+            return {"commit": source.commit, "kind": "git", "submodules": list(source.submodules)}
+        case FolderSource():
+            return {"kind": "folder", "path": source.path}
+        case _:
+            assert_never(source)

@@ -1,0 +1,138 @@
+"""The tables of ``recipes/<name>.toml`` and ``matrix.toml`` as people write them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", description="64 hex digits")]
+Commit = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}$", description="40 hex digits")]
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """A table of a file that people write: unknown keys are errors."""
+
+
+class EffortTable(Table, frozen=True, kw_only=True):
+    """CPU seconds that one wheel costs on a current core."""
+
+    host: float = 30.0
+    device: float = 60.0
+
+
+class BuildTable(Table, frozen=True, kw_only=True):
+    """How the build child is called."""
+
+    requires: tuple[str, ...]
+    environment: dict[str, str] = {}
+    memory_per_job: Annotated[float, msgspec.Meta(gt=0, description="GiB")] = 2.0
+    effort: EffortTable = EffortTable()
+
+
+class WheelTable(Table, frozen=True, kw_only=True):
+    """What the finished wheel must hold."""
+
+    extensions: tuple[str, ...]
+    top_levels: tuple[str, ...]
+    requires: tuple[str, ...] = ()
+    entry_points: tuple[str, ...] = ()
+
+
+class SdistTable(Table, frozen=True, kw_only=True):
+    """A source distribution of the Python index."""
+
+    filename: Name
+    sha256: Sha256
+    size: Annotated[int, msgspec.Meta(gt=0, description="bytes")]
+
+
+class GitTable(Table, frozen=True, kw_only=True):
+    """A git repository at a pinned commit."""
+
+    url: Name
+    commit: Commit
+    submodules: tuple[str, ...] = ()
+
+
+class FolderTable(Table, frozen=True, kw_only=True):
+    """A folder of the farm itself."""
+
+    path: Name
+
+
+class PatchTable(Table, frozen=True, kw_only=True):
+    """One member of the patch series, a file of ``patches/<name>/``."""
+
+    file: Annotated[str, msgspec.Meta(pattern=r"^\d{4}-[a-z0-9-]+\.(patch|py)$")]
+    versions: str = ""
+    python: str = ""
+    torch: str = ""
+    cuda: str = ""
+
+
+class VersionTable(Table, frozen=True, kw_only=True):
+    """One version of the distribution."""
+
+    version: str
+    revision: Annotated[int, msgspec.Meta(ge=0)] = 0
+    sdist: SdistTable | None = None
+    git: GitTable | None = None
+    folder: FolderTable | None = None
+    python: str = ""
+    torch: str = ""
+    cuda: str = ""
+    environment: dict[str, str] = {}
+    requires: tuple[str, ...] | None = None
+
+
+class RecipeFile(Table, frozen=True, kw_only=True):
+    """A recipe file."""
+
+    name: Name
+    summary: str
+    homepage: str
+    license: str
+    build: BuildTable
+    wheel: WheelTable
+    gpu_archs: dict[str, tuple[str, ...]]
+    versions: tuple[VersionTable, ...]
+    patches: tuple[PatchTable, ...] = ()
+
+
+class AxesTable(Table, frozen=True, kw_only=True):
+    """The dimensions of the matrix; torch builds in order of priority."""
+
+    python: tuple[str, ...]
+    torch: tuple[str, ...]
+    machine: tuple[str, ...] = ("x86_64",)
+
+
+class ExclusionTable(Table, frozen=True, kw_only=True):
+    """Jobs that are possible but not wanted."""
+
+    select: Name
+    reason: Name
+
+
+class PriorityTable(Table, frozen=True, kw_only=True):
+    """Jobs that come earlier (higher) or later (lower) than the rest, which has 0."""
+
+    select: Name
+    value: int
+
+
+class ToolchainTable(Table, frozen=True, kw_only=True):
+    """What every build box must agree on."""
+
+    gcc: Annotated[int, msgspec.Meta(ge=9)] | None = None
+
+
+class MatrixFile(Table, frozen=True, kw_only=True):
+    """The combinations that the farm wants."""
+
+    axes: AxesTable
+    exclude: tuple[ExclusionTable, ...] = ()
+    priorities: tuple[PriorityTable, ...] = ()
+    toolchain: ToolchainTable = ToolchainTable()

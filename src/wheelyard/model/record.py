@@ -1,0 +1,203 @@
+"""What the yard remembers of a wheel: how it was made, and how it was tested, as JSON."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import re
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal, TypeVar
+
+import msgspec
+from packaging.specifiers import SpecifierSet
+from packaging.utils import NormalizedName  # noqa: TC002 - msgspec reads it
+from packaging.version import Version
+
+from wheelyard.errors import YardError
+from wheelyard.model.cell import Cell, Machine, PythonVersion, TorchBuild
+
+FORMAT: Literal[1] = 1
+
+Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Instant = Annotated[dt.datetime, msgspec.Meta(tz=True)]
+Filename = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+!-]*\.whl$")]
+Label = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+T = TypeVar("T", bound="Document")
+
+
+class TestLevel(StrEnum):
+    """How far a smoke test went."""
+
+    __test__ = False
+
+    imported = "imported"
+    ran_on_gpu = "ran-on-gpu"
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A JSON document of the yard, or a part of one."""
+
+
+class RecordedPatch(Document, frozen=True, kw_only=True):
+    """A patch that was applied."""
+
+    name: str
+    sha256: Sha256
+
+
+class RecordedToolkit(Document, frozen=True, kw_only=True):
+    """The CUDA toolkit that compiled the wheel."""
+
+    provider: str
+    """For example ``index`` or ``installed``."""
+    version: str
+
+
+class RecordedCheck(Document, frozen=True, kw_only=True):
+    """What the static check found."""
+
+    passed: bool
+    summary: dict[str, object] = {}
+
+
+class BuildRecord(Document, frozen=True, kw_only=True):
+    """How one wheel was made. It is written once and never changes."""
+
+    format: Literal[1] = FORMAT
+    identifier: Label
+    index_label: Label
+    """The folder of the index that serves the wheel, for example ``torch2.11.0-cu130``."""
+
+    filename: Filename
+    sha256: Sha256
+    size: int
+    name: NormalizedName
+    version: Version
+    """With its local part."""
+    revision: int
+    """0 for no build tag."""
+    requires_python: SpecifierSet | None
+    core_metadata_sha256: Sha256
+
+    python: str
+    """For example ``3.12`` or ``3.14t``."""
+    torch: str
+    """For example ``2.11.0+cu130``."""
+    machine: Machine
+    gpu_archs: tuple[str, ...]
+
+    plan_fingerprint: Sha256
+    build_digest: Sha256
+    fingerprint_inputs: dict[str, object]
+    source_sha256: Sha256
+    patches: tuple[RecordedPatch, ...]
+    locks: dict[str, Sha256]
+    """By name."""
+
+    compiler: str
+    sandbox: str
+    """For example ``bubblewrap``, ``unshare`` or ``none``."""
+    toolkit: RecordedToolkit
+    torch_origin: Literal["locked", "foreign"]
+    seconds: dict[str, float]
+    """By stage."""
+    check: RecordedCheck
+    created: Instant
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(PythonVersion.parse(self.python), TorchBuild.parse(self.torch), self.machine)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether the flat index serves it: the default gpu_archs, against a locked torch."""
+        return self.index_label == TorchBuild.parse(self.torch).label
+
+    def to_json(self) -> bytes:
+        return _encode(self)
+
+    @classmethod
+    def from_json(cls, text: bytes, *, origin: str) -> BuildRecord:
+        """Decode a record; ``origin`` names the file in errors."""
+        return _decode(text, cls, origin=origin)
+
+
+class TestReport(Document, frozen=True, kw_only=True):
+    """How one wheel did on one machine; it may come later than the wheel, from elsewhere."""
+
+    __test__: ClassVar[bool] = False
+
+    format: Literal[1] = FORMAT
+    sha256: Sha256
+    """Of the wheel."""
+    filename: Filename
+    level: TestLevel
+    machine: Label
+    """Short, for the report's filename, for example ``nvidia-h100-80gb-hbm3``."""
+    machine_description: str
+    measurements: tuple[dict[str, object], ...]
+    seconds: float
+    created: Instant
+
+    @property
+    def report_filename(self) -> str:
+        return f"{self.machine}-{self.level}.json"
+
+    def to_json(self) -> bytes:
+        return _encode(self)
+
+    @classmethod
+    def from_json(cls, text: bytes, *, origin: str) -> TestReport:
+        """Decode a report; ``origin`` names the file in errors."""
+        return _decode(text, cls, origin=origin)
+
+
+def machine_label(description: str) -> str:
+    """For example ``NVIDIA H100 80GB HBM3, driver 580`` -> ``nvidia-h100-80gb-hbm3-driver-580``."""
+    return re.sub(r"[^a-z0-9]+", "-", description.lower()).strip("-")[:80].strip("-") or "unnamed"
+
+
+def build_digest(plan_fingerprint: str, contributed: dict[str, str]) -> str:
+    """Digest the plan and what the machine added to it: compiler, kernel, sandbox, toolkit."""
+    inputs = {"contributed": contributed, "plan_fingerprint": plan_fingerprint}
+    text = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _encode(document: Document) -> bytes:
+    text = msgspec.json.encode(document, enc_hook=_to_builtin, order="sorted")
+    return msgspec.json.format(text, indent=2) + b"\n"
+
+
+def _decode(text: bytes, kind: type[T], *, origin: str) -> T:
+    try:
+        found = msgspec.json.decode(text, type=_Versioned).format
+        if found == FORMAT:
+            return msgspec.json.decode(text, type=kind, dec_hook=_from_builtin)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        msg = f"{origin} cannot be read: {error}. Restore it from where this yard was copied."
+        raise YardError(msg) from error
+    msg = (
+        f"{origin} has format {found}, this wheelyard reads format {FORMAT}. "
+        "Upgrade wheelyard to use this yard."
+    )
+    raise YardError(msg)
+
+
+class _Versioned(msgspec.Struct):
+    """The one field that every format has."""
+
+    format: int
+
+
+def _to_builtin(value: object) -> object:
+    if isinstance(value, (Version, SpecifierSet)):
+        return str(value)
+    msg = f"{type(value).__name__} has no place in a record"
+    raise NotImplementedError(msg)
+
+
+def _from_builtin(kind: type, value: object) -> object:
+    """Raise ``ValueError`` (as both errors of packaging are) for what is not written that way."""
+    return value if kind is object else kind(value)

@@ -1,0 +1,51 @@
+"""Which locks a job stands on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wheelyard.model.lock import (
+    LockRequest,
+    build_lock_request,
+    runtime_lock_request,
+    toolkit_lock_request,
+    torch_lock_request,
+)
+from wheelyard.model.releases import cuda_release, default_torch_build, torch_release
+
+from wheelyard.model.cell import MACHINES
+
+if TYPE_CHECKING:
+    from wheelyard.model.cell import CudaVersion, TorchBuild
+    from wheelyard.model.job import Job
+
+
+def torch_lock(torch: TorchBuild) -> LockRequest:
+    """The lock of a torch build, for the Pythons and machines that it has wheels for."""
+    release = torch_release(torch.version)
+    having = [machine for machine in sorted(MACHINES) if torch.cuda in release.cudas(machine)]
+    on_index = [item for item in having if default_torch_build(torch.version, item) == torch]
+    machines = tuple(on_index or having)
+    oldest = min(python for machine in machines for python in release.pythons(machine))
+    requirement = f"torch=={torch.version if on_index else torch}"
+    return torch_lock_request(
+        torch, python=f"{oldest.major}.{oldest.minor}", machines=machines, requirement=requirement
+    )
+
+
+def toolkit_lock(cuda: CudaVersion) -> LockRequest | None:
+    """The lock of a toolkit from the index, where the index has a whole one."""
+    requirement = cuda_release(cuda).toolkit_requirement
+    return None if requirement is None else toolkit_lock_request(cuda, requirement)
+
+
+def job_locks(job: Job) -> tuple[LockRequest, ...]:
+    """Every lock that decides the job's content; a foreign torch has none of its own."""
+    torch = None if job.foreign_torch else torch_lock(job.cell.torch)
+    requests = (
+        torch,
+        toolkit_lock(job.cell.torch.cuda),
+        build_lock_request(job.version),
+        runtime_lock_request(job.version),
+    )
+    return tuple(request for request in requests if request is not None)

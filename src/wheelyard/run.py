@@ -1,0 +1,126 @@
+"""The one way to start a child process: list arguments, whole environment, a log, no orphans."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import shlex
+import signal
+import subprocess
+from collections import deque
+from typing import TYPE_CHECKING
+
+from wheelyard.errors import MachineError, ProcessError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+TAIL_LINES = 40
+_KILL_AFTER_SECONDS = 5.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Completed:
+    """What a child left: its output (stdout and stderr together)."""
+
+    output: str
+
+
+def run(
+    arguments: Sequence[str | Path],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    log_path: Path | None = None,
+    on_line: Callable[[str], None] | None = None,
+    keep_output: bool = True,
+    pass_fds: Sequence[int] = (),
+) -> Completed:
+    """Run a child to its end and return its output, or raise ``ProcessError`` with its tail.
+
+    The output is streamed line by line to ``log_path`` (appended) and ``on_line``. When this
+    process is interrupted the whole process group of the child is ended first.
+    """
+    command = [os.fspath(argument) for argument in arguments]
+    logger.debug("+ %s", shlex.join(command))
+    kept: list[str] = []
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    with _started(command, env=env, cwd=cwd, pass_fds=pass_fds) as child, _log(log_path) as log:
+        assert child.stdout is not None
+        log(f"+ {shlex.join(command)}\n")
+        for line in child.stdout:
+            log(line)
+            tail.append(line)
+            if keep_output:
+                kept.append(line)
+            if on_line is not None:
+                on_line(line.rstrip("\n"))
+        returncode = child.wait()
+    if returncode != 0:
+        raise _failure(command, returncode=returncode, tail="".join(tail), log_path=log_path)
+    return Completed(output="".join(kept))
+
+
+@contextlib.contextmanager
+def _started(
+    command: list[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None,
+    pass_fds: Sequence[int],
+) -> Iterator[subprocess.Popen[str]]:
+    try:
+        child = subprocess.Popen(
+            command,
+            env=dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+            pass_fds=pass_fds,
+        )
+    except FileNotFoundError as error:
+        msg = f"Cannot start {command[0]!r}: {error.strerror}. Install it or put it on PATH."
+        raise MachineError(msg) from error
+    with child:
+        try:
+            yield child
+        except BaseException:
+            _end_group(child)
+            raise
+
+
+def _end_group(child: subprocess.Popen[str]) -> None:
+    """End the child and everything it started, politely first."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=_KILL_AFTER_SECONDS)
+
+
+@contextlib.contextmanager
+def _log(log_path: Path | None) -> Iterator[Callable[[str], object]]:
+    if log_path is None:
+        yield lambda _line: None
+        return
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with log_path.open("a", encoding="utf-8", buffering=1) as stream:
+        yield stream.write
+
+
+def _failure(
+    command: list[str], *, returncode: int, tail: str, log_path: Path | None
+) -> ProcessError:
+    status = f"signal {-returncode}" if returncode < 0 else f"exit status {returncode}"
+    where = f"\nWhole log: {log_path}" if log_path else ""
+    msg = f"{command[0]} failed ({status}). Its last lines:\n{tail.rstrip()}{where}"
+    return ProcessError(msg, returncode=returncode, tail=tail, log_path=log_path)

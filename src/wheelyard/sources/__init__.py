@@ -1,0 +1,1 @@
+"""Upstream's source: fetched, unpacked, patched."""

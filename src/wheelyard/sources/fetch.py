@@ -1,0 +1,89 @@
+"""The fetch stage: a pinned source becomes bytes on this machine."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, assert_never
+
+from wheelyard.errors import FetchError
+from wheelyard.model.source import FolderSource, GitSource, SdistSource
+from wheelyard.network.download import download_sdist
+from wheelyard.network.files import disk_errors, exclusive, file_sha256, remove_partial
+from wheelyard.network.git import fetch_commit, repository_name
+from wheelyard.sources.tree import folder_files, tree_digest
+from wheelyard.sources.values import FetchedSource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wheelyard.model.source import Source
+    from wheelyard.network.indexes import IndexSettings
+
+logger = logging.getLogger(__name__)
+
+
+def fetch_source(
+    source: Source,
+    *,
+    cache: Path,
+    farm: Path,
+    settings: IndexSettings,
+    env: Mapping[str, str],
+) -> FetchedSource:
+    """Bring ``source`` here, or find it in the cache; its bytes are checked either way."""
+    match source:
+        case SdistSource():
+            path = sdist_path(source, cache)
+            _fetch_sdist(source, path, settings=settings, env=env)
+            return FetchedSource(source=source, path=path, digest=f"sha256:{source.sha256}")
+        case GitSource():
+            repository = cache / "sources" / "git" / repository_name(source.url)
+            fetch_commit(source, repository=repository, env=env, offline=settings.offline)
+            return FetchedSource(source=source, path=repository, digest=f"git:{source.commit}")
+        case FolderSource():
+            folder = _farm_folder(source, farm)
+            digest = tree_digest(folder, folder_files(folder))
+            return FetchedSource(source=source, path=folder, digest=digest)
+        case _:
+            assert_never(source)
+
+
+def sdist_path(source: SdistSource, cache: Path) -> Path:
+    """Return where the cache has the file: a folder named by the digest, the file by its name."""
+    if Path(source.filename).name != source.filename:
+        msg = f"{source.filename!r} is no file name. Correct `filename` in the recipe."
+        raise FetchError(msg)
+    return cache / "sources" / "sha256" / source.sha256 / source.filename
+
+
+def _fetch_sdist(
+    source: SdistSource, path: Path, *, settings: IndexSettings, env: Mapping[str, str]
+) -> None:
+    if _is_right(source, path):
+        return
+    with exclusive(path.parent / ".lock"):
+        if _is_right(source, path):  # another process brought it while this one waited
+            return
+        with disk_errors(path):
+            remove_partial(path.parent)
+        if path.exists():
+            logger.warning("%s is damaged; fetching it again", path)
+        download_sdist(source, destination=path, settings=settings, env=env)
+
+
+def _is_right(source: SdistSource, path: Path) -> bool:
+    with disk_errors(path):
+        return path.is_file() and file_sha256(path) == source.sha256
+
+
+def _farm_folder(source: FolderSource, farm: Path) -> Path:
+    """Return the folder that ``path`` means, which starts from where the recipes lie."""
+    folder = (farm / "recipes" / source.path).resolve()
+    if not folder.is_relative_to(farm.resolve()):
+        msg = f"The source folder {source.path!r} is outside the farm {farm}. Correct the recipe."
+        raise FetchError(msg)
+    if not folder.is_dir():
+        msg = f"There is no source folder {folder} ({source.path!r} in the recipe). Correct it."
+        raise FetchError(msg)
+    return folder

@@ -1,0 +1,1 @@
+"""Interpreters, torch environments, CUDA toolkits and the sandbox they meet in."""

@@ -1,0 +1,106 @@
+"""Bring together everything that a job's compile will meet, and see that it fits."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from wheelyard.machine.compilers import find_gxx
+from wheelyard.machine.namespaces import SandboxLevel
+from wheelyard.toolchain.interpreters import find_interpreter
+from wheelyard.toolchain.preflight import check_toolchain
+from wheelyard.toolchain.requirements import provide_requirements
+from wheelyard.toolchain.toolkit import Provider, provide_toolkit
+from wheelyard.toolchain.tools import provide_tools
+from wheelyard.toolchain.torch_environment import (
+    adopt_foreign_torch,
+    find_foreign_torch,
+    provide_torch,
+)
+from wheelyard.toolchain.values import Toolchain, TorchEnvironment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from wheelyard.model.cell import Cell
+    from wheelyard.model.lock import Lock
+    from wheelyard.toolchain.interpreters import Interpreter
+    from wheelyard.toolchain.sandbox import Sandbox
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ToolchainRequest:
+    """What a cell needs, with the locks that say it in advance."""
+
+    cell: Cell
+    torch_lock: Lock | None
+    """``None`` for a torch that is there already."""
+    toolkit_lock: Lock | None
+    """``None`` where the index has no complete toolkit of this CUDA."""
+    build_lock: Lock
+    foreign_python: Path | None
+    toolkit_provider: Provider
+    gcc_major: int | None
+    sandbox: Sandbox
+    cache: Path
+    env: Mapping[str, str]
+    uv_env: Mapping[str, str]
+
+
+def provide_toolchain(
+    request: ToolchainRequest, *, say: Callable[[str], None] = lambda _text: None
+) -> Toolchain:
+    """Find or make interpreter, compiler, toolkit, torch and requirements; cheap things first."""
+    compiler = find_gxx(request.env)
+    interpreter = find_interpreter(request.cell.python, request.env)
+    copy = request.sandbox.level is SandboxLevel.NONE
+    torch = _torch(request, interpreter, copy=copy)
+    toolkit = provide_toolkit(
+        request.cell.torch.cuda,
+        provider=request.toolkit_provider,
+        lock=request.toolkit_lock,
+        interpreter=interpreter,
+        cache=request.cache,
+        env=request.env,
+        uv_env=request.uv_env,
+    )
+    preflight = check_toolchain(
+        request.cell,
+        toolkit=toolkit,
+        torch=torch,
+        compiler=compiler,
+        gcc_major=request.gcc_major,
+    )
+    for warning in preflight.warnings:
+        say(f"note: {warning}")
+    return Toolchain(
+        interpreter=interpreter,
+        toolkit=toolkit,
+        torch=torch,
+        requirements=provide_requirements(
+            request.build_lock.text,
+            interpreter=interpreter,
+            cache=request.cache,
+            env=request.uv_env,
+            copy=copy,
+        ),
+        tools=provide_tools(cache=request.cache, env=request.env),
+        compiler=compiler,
+        sandbox=request.sandbox,
+    )
+
+
+def _torch(request: ToolchainRequest, interpreter: Interpreter, *, copy: bool) -> TorchEnvironment:
+    if request.torch_lock is None:
+        assert request.foreign_python is not None
+        _, _, site = find_foreign_torch(request.foreign_python, env=request.env)
+        return adopt_foreign_torch(request.cell, site=site, cache=request.cache)
+    return provide_torch(
+        request.cell,
+        lock=request.torch_lock,
+        interpreter=interpreter,
+        cache=request.cache,
+        env=request.uv_env,
+        copy=copy,
+    )

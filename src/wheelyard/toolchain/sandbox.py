@@ -1,0 +1,219 @@
+"""The sandbox: the same paths for every build, no network, nothing shared that can be written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from wheelyard.locking import held
+from wheelyard.machine.namespaces import SandboxLevel
+from wheelyard.run import Completed, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime")
+_PASSWD = "builder:x:0:0:builder:/wy/home:/bin/sh\n"
+_GROUP = "builder:x:0:\n"
+_HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Room:
+    """A folder or file of this machine, and where the sandbox shows it."""
+
+    source: Path
+    inside: Path
+    writable: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """A command for the sandbox, in paths of its inside."""
+
+    command: tuple[str, ...]
+    rooms: tuple[Room, ...]
+    env: Mapping[str, str]
+    cwd: Path
+    log_path: Path | None = None
+    on_line: Callable[[str], None] | None = None
+
+
+class Sandbox(Protocol):
+    """One way to run a command with rooms at fixed paths."""
+
+    @property
+    def base(self) -> Path:
+        """The folder that the fixed paths lie in."""
+
+    @property
+    def level(self) -> SandboxLevel:
+        """How much it isolates."""
+
+    def run(self, order: Order) -> Completed:
+        """Run to the end; raise ``ProcessError`` on failure."""
+
+
+def choose_sandbox(level: SandboxLevel, *, env: Mapping[str, str], scratch: Path) -> Sandbox:
+    """Return the sandbox of that level; ``scratch`` is a folder for its own small files."""
+    match level:
+        case SandboxLevel.BUBBLEWRAP:
+            return BubblewrapSandbox(env=env, scratch=scratch)
+        case SandboxLevel.UNSHARE:
+            return UnshareSandbox(env=env, scratch=scratch)
+        case SandboxLevel.NONE:
+            return LinkedFolders(base=scratch / "wy")
+
+
+def _system_rooms(scratch: Path) -> tuple[list[Room], list[tuple[str, str]]]:
+    """Return the system's own folders as rooms, and the links among them."""
+    rooms: list[Room] = []
+    links: list[tuple[str, str]] = []
+    for name in _SYSTEM:
+        path = Path("/", name)
+        if path.is_symlink():
+            links.append((os.readlink(path), str(path)))
+        elif path.is_dir():
+            rooms.append(Room(source=path, inside=path))
+    etc = scratch / "etc"
+    etc.mkdir(parents=True, exist_ok=True)
+    for name, text in (("passwd", _PASSWD), ("group", _GROUP), ("hosts", _HOSTS)):
+        (etc / name).write_text(text, encoding="utf-8")
+        rooms.append(Room(source=etc / name, inside=Path("/etc", name)))
+    rooms += [
+        Room(source=Path("/etc", name), inside=Path("/etc", name))
+        for name in _ETC
+        if Path("/etc", name).exists()
+    ]
+    return rooms, links
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class UnshareSandbox:
+    """User, mount, network, process and IPC namespaces through util-linux's unshare."""
+
+    env: Mapping[str, str]
+    scratch: Path
+    base: Path = Path("/wy")
+    level: SandboxLevel = SandboxLevel.UNSHARE
+
+    def run(self, order: Order) -> Completed:
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        system, links = _system_rooms(self.scratch)
+        with tempfile.TemporaryDirectory(dir=self.scratch, prefix="sandbox-") as folder:
+            root = Path(folder, "root")
+            root.mkdir()
+            spec = {
+                "binds": [
+                    [str(room.source), str(room.inside), room.writable]
+                    for room in (*system, *_outermost_first(order.rooms))
+                ],
+                "command": list(order.command),
+                "cwd": str(order.cwd),
+                "env": dict(order.env),
+                "links": links,
+                "root": str(root),
+            }
+            path = Path(folder, "spec.json")
+            path.write_text(json.dumps(spec), encoding="utf-8")
+            return run(
+                [*self._unshare(), sys.executable, "-I", "-S", _init_path(), path],
+                env=_child_env(self.env),
+                log_path=order.log_path,
+                on_line=order.on_line,
+            )
+
+    def _unshare(self) -> list[str]:
+        flags = ["--user", "--map-root-user", "--mount", "--net", "--pid", "--ipc"]
+        return [*_leash(self.env), "unshare", *flags, "--fork", "--kill-child", "--"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class BubblewrapSandbox:
+    """The same rooms through bubblewrap."""
+
+    env: Mapping[str, str]
+    scratch: Path
+    base: Path = Path("/wy")
+    level: SandboxLevel = SandboxLevel.BUBBLEWRAP
+
+    def run(self, order: Order) -> Completed:
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        system, links = _system_rooms(self.scratch)
+        arguments = ["bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL"]
+        arguments += ["--uid", "0", "--gid", "0", "--clearenv"]
+        arguments += ["--dev", "/dev", "--tmpfs", "/dev/shm"]
+        for room in (*system, *_outermost_first(order.rooms)):
+            kind = "--bind" if room.writable else "--ro-bind"
+            arguments += [kind, str(room.source), str(room.inside)]
+        for target, path in links:
+            arguments += ["--symlink", target, path]
+        arguments += ["--proc", "/proc", "--remount-ro", "/"]
+        for name, value in order.env.items():
+            arguments += ["--setenv", name, value]
+        arguments += ["--chdir", str(order.cwd), "--", *order.command]
+        return run(
+            arguments,
+            env=_child_env(self.env),
+            log_path=order.log_path,
+            on_line=order.on_line,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LinkedFolders:
+    """No namespaces: a stable folder of links stands in for the rooms, one job at a time.
+
+    Nothing is isolated; the record, doctor and the table say ``sandbox: none``.
+    """
+
+    base: Path
+    level: SandboxLevel = SandboxLevel.NONE
+
+    def run(self, order: Order) -> Completed:
+        self.base.mkdir(parents=True, exist_ok=True)
+        with held(self.base / ".lock"):
+            for room in order.rooms:
+                _link(room, self.base)
+            return run(
+                [*_leash(order.env), *order.command],
+                env=order.env,
+                cwd=order.cwd,
+                log_path=order.log_path,
+                on_line=order.on_line,
+            )
+
+
+def _link(room: Room, base: Path) -> None:
+    if not room.inside.is_relative_to(base):
+        return
+    temporary = room.inside.with_name(f".{room.inside.name}.new")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(room.source)
+    temporary.replace(room.inside)
+
+
+def _outermost_first(rooms: Sequence[Room]) -> list[Room]:
+    return sorted(rooms, key=lambda room: len(room.inside.parts))
+
+
+def _leash(env: Mapping[str, str]) -> list[str]:
+    """End the child when this process is killed: nobody would wait for what it makes."""
+    setpriv = shutil.which("setpriv", path=env.get("PATH", os.defpath))
+    return [] if setpriv is None else [setpriv, "--pdeathsig", "KILL", "--"]
+
+
+def _init_path() -> Path:
+    return Path(__file__).with_name("sandbox_init.py")
+
+
+def _child_env(env: Mapping[str, str]) -> dict[str, str]:
+    """The launcher itself needs a search path and nothing else; the order brings its own."""
+    return {"PATH": env.get("PATH", os.defpath)}

@@ -1,0 +1,58 @@
+"""Compiler wrappers and the compile cache's client, laid out once for the sandbox."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wheelyard.errors import MachineError
+from wheelyard.folders import make_once
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_WRAPPERS = Path(__file__).with_name("wrappers")
+_HOST_COMPILERS = ("c++", "cc", "g++", "gcc")
+
+
+def find_tool(name: str, env: Mapping[str, str]) -> Path:
+    """Return a program that was installed with wheelyard, or one on PATH."""
+    beside = Path(sys.prefix, "bin", name)
+    if beside.is_file():
+        return beside
+    found = shutil.which(name, path=env.get("PATH", os.defpath))
+    if found is None:
+        msg = (
+            f"There is no {name!r} beside this Python or on PATH. "
+            f"Install wheelyard again, or `pip install {name}`."
+        )
+        raise MachineError(msg)
+    return Path(found)
+
+
+def provide_tools(*, cache: Path, env: Mapping[str, str]) -> Path:
+    """Return the folder with ``nvcc``, ``g++`` ... (wrappers), ``drive-build`` and ``sccache``."""
+    sccache = find_tool("sccache", env)
+    digest = hashlib.sha256()
+    for path in (sccache, *sorted(_WRAPPERS.iterdir())):
+        digest.update(path.read_bytes())
+    folder = cache / "tools" / digest.hexdigest()[:16]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return make_once(folder, functools.partial(_fill, sccache=sccache), what="the tools")
+
+
+def _fill(folder: Path, *, sccache: Path) -> None:
+    sources = {
+        **dict.fromkeys(_HOST_COMPILERS, _WRAPPERS / "host-compiler.sh"),
+        "nvcc": _WRAPPERS / "nvcc.sh",
+        "drive-build": _WRAPPERS / "drive-build.sh",
+        "sccache": sccache,
+    }
+    for name, source in sources.items():
+        shutil.copyfile(source, folder / name)
+        (folder / name).chmod(0o755)

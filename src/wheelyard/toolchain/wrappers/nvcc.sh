@@ -1,0 +1,19 @@
+#!/bin/sh
+# nvcc puts a random number into the names of file-local symbols: without a seed of its own for
+# every source nothing is reproducible and no cubin is shared between torch builds. -lineinfo
+# writes header lines into the PTX, which differ between torch builds, so it has to be asked for.
+compiles=
+seed=
+for argument; do
+  shift
+  case $argument in
+    -lineinfo | --generate-line-info) [ -n "${WHEELYARD_LINEINFO-}" ] || continue ;;
+    -c | --compile | -dc | -dw | --device-c) compiles=1 ;;
+    *.cu) seed=${argument#"${WHEELYARD_SOURCE-}"/} ;;
+  esac
+  set -- "$@" "$argument"
+done
+if [ -z "$compiles" ] || [ -z "$seed" ]; then
+  exec "$CUDA_HOME/bin/nvcc" "$@"
+fi
+exec "$WHEELYARD_SCCACHE" "$CUDA_HOME/bin/nvcc" "-frandom-seed=$seed" "$@"

@@ -1,0 +1,1 @@
+"""A wheel's way: built, repaired, checked, smoke-tested."""

@@ -1,0 +1,32 @@
+"""What a job's wheel must be, for the check."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from packaging.tags import Tag
+
+from wheelyard.wheels.findings import Expectation
+
+if TYPE_CHECKING:
+    from wheelyard.model.job import Job
+    from wheelyard.wheels.values import RepairedWheel
+
+
+def make_expectation(job: Job, wheel: RepairedWheel) -> Expectation:
+    """Return what recipe, cell and revision say of the wheel, with the tag that repair found."""
+    cell, contents = job.cell, job.version.contents
+    revision = job.version.revision
+    platform_tag = wheel.platform_tag.partition(".")[0]
+    return Expectation(
+        name=job.version.recipe,
+        version=job.wheel_version,
+        tag=Tag(cell.python.python_tag, cell.python.abi_tag, platform_tag),
+        build_tag=str(revision) if revision else None,
+        extensions=contents.extensions,
+        top_levels=contents.top_levels,
+        requires=(job.torch_requirement, *contents.requires),
+        entry_points=contents.entry_points,
+        gpu_archs=job.gpu_archs,
+        machine=cell.machine,
+    )

@@ -1,0 +1,1 @@
+"""Finished wheels, their records and reports, and the index made from them."""

@@ -1,0 +1,277 @@
+"""The transformation of causal-conv1d's setup.py, on texts in the shape that it looks for."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+PATCH = (
+    Path(__file__).parents[3] / "patches" / "causal-conv1d" / "0001-gpu-archs-from-environment.py"
+)
+
+HEAD = """\
+import os
+from packaging.version import Version
+
+nvcc = Version("12.4")
+options = ["-O2"]
+use_cuda = True
+
+if not use_cuda:
+    options.append("-DNO_CUDA")
+else:
+    if nvcc < Version("11.0"):
+        raise RuntimeError("too old")
+
+"""
+
+TARGETS = """\
+    if nvcc <= Version("12.9"):
+        options.append("-gencode")
+        options.append("arch=compute_70,code=sm_70")
+    options.append("-gencode")
+    options.append("arch=compute_80,code=sm_80")
+    if nvcc >= Version("11.8"):
+        options.append("-gencode")
+        options.append("arch=compute_90,code=sm_90")
+    elif nvcc >= Version("11.1"):
+        options.append("-gencode")
+        options.append("arch=compute_86,code=sm_86")
+"""
+
+TAIL = """\
+
+    options.append("-lineinfo")  # not a GPU target
+flags = ["-O3"] + options
+"""
+
+LINES_TO_TAIL = (HEAD + TARGETS).count("\n")
+LINES_TO_END = (HEAD + TARGETS + TAIL).count("\n")
+
+HOPPER = "-gencode arch=compute_90,code=sm_90 -gencode arch=compute_120,code=compute_120"
+
+
+def load_patch() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("patch", PATCH)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_tree(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "setup.py"
+    path.write_bytes(text.encode())
+    return path
+
+
+def apply(tree: Path) -> int | str:
+    outcome: int | str = load_patch().main([str(tree)])
+    return outcome
+
+
+def run_setup(path: Path) -> object:
+    names: dict[str, object] = {}
+    exec(compile(path.read_bytes(), str(path), "exec"), names)  # noqa: S102
+    return names["flags"]
+
+
+def test_flags_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_tree(tmp_path, HEAD + TARGETS + TAIL)
+    monkeypatch.setenv("WHEELYARD_GENCODE", HOPPER)
+    assert apply(tmp_path) == 0
+    assert run_setup(path) == ["-O3", "-O2", *HOPPER.split(), "-lineinfo"]
+
+
+@pytest.mark.parametrize("value", [None, "", "  "])
+def test_build_without_the_variable_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    path = write_tree(tmp_path, HEAD + TARGETS + TAIL)
+    monkeypatch.delenv("WHEELYARD_GENCODE", raising=False)
+    if value is not None:
+        monkeypatch.setenv("WHEELYARD_GENCODE", value)
+    assert apply(tmp_path) == 0
+    with pytest.raises(RuntimeError, match="WHEELYARD_GENCODE is not set"):
+        run_setup(path)
+
+
+@pytest.mark.parametrize(
+    ("indent", "line_end"),
+    [
+        pytest.param("    ", "\n", id="spaces"),
+        pytest.param("\t", "\n", id="tabs"),
+        pytest.param("    ", "\r\n", id="crlf"),
+    ],
+)
+def test_everything_else_stays_byte_for_byte(tmp_path: Path, indent: str, line_end: str) -> None:
+    def restyled(text: str) -> bytes:
+        return text.replace("    ", indent).replace("\n", line_end).encode()
+
+    path = tmp_path / "setup.py"
+    path.write_bytes(restyled(HEAD) + restyled(TARGETS) + restyled(TAIL))
+    assert apply(tmp_path) == 0
+    after = path.read_bytes()
+    assert after.startswith(restyled(HEAD))
+    assert after.endswith(restyled(TAIL))
+    new = after[len(restyled(HEAD)) : -len(restyled(TAIL))]
+    assert b"compute_" not in new
+    assert all(line.startswith(indent.encode()) for line in new.splitlines())
+    assert new.count(line_end.encode()) == new.count(b"\n") == len(new.splitlines())
+
+
+def test_a_source_in_another_encoding_keeps_its_bytes(tmp_path: Path) -> None:
+    head = b"# coding: latin-1\n# \xe9\n" + HEAD.encode()
+    path = tmp_path / "setup.py"
+    path.write_bytes(head + TARGETS.encode() + TAIL.encode())
+    assert apply(tmp_path) == 0
+    assert path.read_bytes().startswith(head)
+
+
+def test_the_mode_stays_and_a_hard_link_keeps_the_old_text(tmp_path: Path) -> None:
+    path = write_tree(tmp_path, HEAD + TARGETS + TAIL)
+    path.chmod(0o755)
+    other = tmp_path / "cached.py"
+    os.link(path, other)
+    assert apply(tmp_path) == 0
+    assert path.stat().st_mode & 0o777 == 0o755
+    assert other.read_text() == HEAD + TARGETS + TAIL
+    assert sorted(tmp_path.iterdir()) == [other, path]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param(HEAD + TAIL, 'append "-gencode" and .*found none', id="nothing-to-change"),
+        pytest.param(
+            HEAD + TARGETS + TAIL + 'more = ["-gencode", "arch=compute_75,code=sm_75"]\n',
+            f"also at line {LINES_TO_END + 1}",
+            id="flags-elsewhere",
+        ),
+        pytest.param(
+            HEAD + TARGETS + '    print("arch=compute_75")\n' + TAIL,
+            f"also at line {LINES_TO_TAIL + 1}",
+            id="target-in-other-call",
+        ),
+        pytest.param(
+            HEAD + TARGETS + '    use(f"-gencode {nvcc}")\n' + TAIL,
+            f"also at line {LINES_TO_TAIL + 1}",
+            id="flag-in-formatted-string",
+        ),
+        pytest.param(
+            HEAD + TARGETS.replace("    if nvcc >=", "    print(nvcc)\n    if nvcc >=") + TAIL,
+            "found 2, at lines 14, 20",
+            id="two-runs",
+        ),
+        pytest.param(
+            HEAD + TARGETS.replace("        options.append", "        print(1)\n\\g", 1) + TAIL,
+            "looked for Python",
+            id="not-python",
+        ),
+        pytest.param(
+            HEAD + TARGETS.replace('nvcc <= Version("12.9")', "wanted()") + TAIL,
+            "found 2, at lines 15, 17",
+            id="condition-not-a-comparison",
+        ),
+        pytest.param(
+            HEAD + TARGETS.replace('nvcc <= Version("12.9")', "use_cuda") + TAIL,
+            "found 2, at lines 15, 17",
+            id="condition-without-versions",
+        ),
+        pytest.param(
+            HEAD + TARGETS + "        print(nvcc)\n" + TAIL,
+            "found 3, at lines 14, 20, 23",
+            id="condition-that-does-more",
+        ),
+        pytest.param(
+            HEAD + TARGETS.replace('<= Version("12.9")', "in ask()") + TAIL,
+            "found 2, at lines 15, 17",
+            id="condition-asks-something-else",
+        ),
+        pytest.param(
+            HEAD + TARGETS.replace("options.append", "others.append", 2) + TAIL,
+            "one list of flags, found options, others at line 14",
+            id="two-lists",
+        ),
+        pytest.param(
+            HEAD + TARGETS.replace('    options.append("-gencode")\n', "", 2) + TAIL,
+            'looked for "-gencode" before every',
+            id="target-without-option",
+        ),
+        pytest.param(
+            HEAD
+            + TARGETS.replace('        options.append("arch=compute_86,code=sm_86")\n', "")
+            + TAIL,
+            'looked for "-gencode" before every',
+            id="option-without-target",
+        ),
+        pytest.param(
+            HEAD + TARGETS.replace("arch=compute_80,code=sm_80", "-gencode") + TAIL,
+            'looked for "-gencode" before every',
+            id="option-in-place-of-target",
+        ),
+        pytest.param(
+            HEAD.replace("import os\n", "import os as system\n") + TARGETS + TAIL,
+            'looked for "import os"',
+            id="no-os",
+        ),
+        pytest.param(
+            "import os\na = []\n"
+            'print(); a.append("-gencode"); a.append("arch=compute_80,code=sm_80")\n',
+            "lines of their own, found more beside them at line 3",
+            id="shared-line",
+        ),
+        pytest.param(
+            'import os\na = []\na.append("-gencode"); a.append("arch=compute_80"); print()\n',
+            "lines of their own, found more beside them at line 3",
+            id="shared-last-line",
+        ),
+    ],
+)
+def test_the_unexpected_is_refused_and_the_file_untouched(
+    tmp_path: Path, text: str, reason: str
+) -> None:
+    path = write_tree(tmp_path, text)
+    outcome = str(apply(tmp_path))
+    assert outcome.startswith(f"{path}: looked for ")
+    assert re.search(reason, outcome)
+    assert path.read_text() == text
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_other_statements_before_the_targets_stay(tmp_path: Path) -> None:
+    head = HEAD + "    if nvcc.major != 12:\n        os.environ['LIST'] = ''\n"
+    path = write_tree(tmp_path, head + TARGETS + TAIL)
+    assert apply(tmp_path) == 0
+    assert path.read_text().startswith(head)
+
+
+def test_a_second_application_is_refused(tmp_path: Path) -> None:
+    path = write_tree(tmp_path, HEAD + TARGETS + TAIL)
+    assert apply(tmp_path) == 0
+    patched = path.read_bytes()
+    assert "found none" in str(apply(tmp_path))
+    assert path.read_bytes() == patched
+
+
+def test_a_tree_without_setup_py_is_refused(tmp_path: Path) -> None:
+    assert apply(tmp_path) == f"{tmp_path / 'setup.py'}: looked for this file: {os.strerror(2)}"
+
+
+@pytest.mark.parametrize("arguments", [[], ["one", "two"]])
+def test_another_number_of_arguments_gets_the_usage(arguments: list[str]) -> None:
+    assert load_patch().main(arguments).startswith("usage: ")
+
+
+def test_the_patch_reads_as_python_3_9() -> None:
+    ast.parse(PATCH.read_text(), feature_version=(3, 9))
