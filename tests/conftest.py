@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 import os
-import shutil
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +15,8 @@ import pytest
 # With --import-mode=importlib nothing puts this folder on the path.
 sys.path.insert(0, os.fspath(Path(__file__).parent))
 
-from wheels import write_wheel  # noqa: E402
+from native import compile_source, fatbin, link, write_torch_site
+from wheels import write_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,19 +53,34 @@ def make_wheel(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def compile_c(tmp_path: Path) -> Callable[..., Path]:
-    """Return a function that compiles C source into a shared object, or an object file, of that name."""
-    compiler = shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("there is no gcc")
+    """Return ``native.compile_source``, writing into a folder of this test."""
+    return functools.partial(compile_source, tmp_path / "compiled")
 
-    def compiled(name: str, source: str, *options: str) -> Path:
-        path = tmp_path / "compiled" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = path.with_name(f"{path.name}.c")
-        text.write_text(source, encoding="utf-8")
-        kind = "-c" if path.suffix == ".o" else "-shared"
-        command = [compiler, kind, "-fPIC", "-o", str(path), str(text), *options]
-        subprocess.run(command, check=True, env={"PATH": os.environ["PATH"], "LC_ALL": "C"})
-        return path
 
-    return compiled
+@pytest.fixture
+def link_c(tmp_path: Path) -> Callable[..., Path]:
+    """Return ``native.link``: shared objects out of symbol names."""
+    return functools.partial(link, tmp_path / "compiled")
+
+
+@pytest.fixture(scope="session")
+def link_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return ``native.link`` for what several tests use and none changes."""
+    return functools.partial(link, tmp_path_factory.mktemp("linked"))
+
+
+@pytest.fixture(scope="session")
+def make_fatbin() -> Callable[..., bytes]:
+    """Return ``native.fatbin``."""
+    return fatbin
+
+
+@pytest.fixture(scope="session")
+def make_torch_site(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return ``native.write_torch_site``: a torch made of a few symbols, not to be changed."""
+
+    @functools.cache
+    def site(*, cxx11_abi: int = 1, cuda: int = 13) -> Path:
+        return write_torch_site(tmp_path_factory.mktemp("torch"), cxx11_abi=cxx11_abi, cuda=cuda)
+
+    return site

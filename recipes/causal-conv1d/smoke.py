@@ -245,13 +245,13 @@ def measure_training(package: ModuleType, case: Case, draw: Draw) -> Iterator[di
         initial_states=inputs.states,
         activation=case.activation,
     )
-    dout = draw.normal(tuple(out.shape), out.dtype, channel_last=case.channel_last)
-    out.backward(dout)
+    gradient = draw.normal(tuple(out.shape), out.dtype, channel_last=case.channel_last)
+    out.backward(gradient)
 
     wanted = inputs.in_float64()
     history = empty_history(wanted) if wanted.states is None else wanted.states
     expected = reference_conv(wanted, history, silu=case.silu)
-    expected.backward(dout.double())
+    expected.backward(gradient.double())
 
     yield measure(case, "forward", out, expected)
     for name, leaf in inputs.leaves().items():

@@ -199,7 +199,9 @@ def _run_stages(run: _Run) -> StoredWheel:
         fingerprint=run.fingerprint,
         toolchain=toolchain,
         patched=patched,
+        built=built,
         cache=cache,
+        compile_jobs=request.compile_jobs,
         seconds=stages.seconds,
         locks={str(lock.path): workshop.farm.lock(lock).sha256 for lock in job_locks(job)},
         created=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
@@ -308,7 +310,7 @@ def _check(run: _Run, repaired: RepairedWheel, toolchain: Toolchain) -> CheckedW
         scratch=run.work,
     )
     if not report.passed:
-        msg = f"{report}\nLog: {run.log_path}"
+        msg = f"{report.describe()}\nLog: {run.log_path}"
         raise CheckError(msg)
     return CheckedWheel(wheel=repaired, report=report)
 

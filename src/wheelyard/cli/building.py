@@ -11,7 +11,6 @@ from wheelyard.cli.session import open_farm, open_workshop
 from wheelyard.machine.disk import readable_size
 from wheelyard.model.index_page import install_lines
 from wheelyard.progress import LiveProgress, PlainProgress, Progress
-from wheelyard.yard.index import index_url
 
 if TYPE_CHECKING:
     import argparse
@@ -79,7 +78,7 @@ def _print_outcome(outcome: Outcome, workshop: Workshop) -> None:
             )
         ],
     )
-    lines = install_lines(record, index_url(yard, record))
+    lines = install_lines(record, yard.index_url(record.index_label))
     print_lines("", str(outcome.stored.path), f"sha256 {record.sha256}", "", "install it with:")
     print_lines(f"  {lines.pip}", f"  {lines.uv}")
 
@@ -87,10 +86,11 @@ def _print_outcome(outcome: Outcome, workshop: Workshop) -> None:
 def _outcome_to_json(outcome: Outcome, workshop: Workshop) -> dict[str, object]:
     record = outcome.stored.record
     return {
+        "build": {"cpu_seconds": record.build.cpu_seconds, "seconds": record.build.seconds},
         "built": outcome.built,
         "filename": record.filename,
         "identifier": record.identifier,
-        "index_url": index_url(workshop.yard, record),
+        "index_url": workshop.yard.index_url(record.index_label),
         "path": str(outcome.stored.path),
         "sandbox": record.sandbox,
         "seconds": round(outcome.seconds, 3),

@@ -44,7 +44,7 @@ def check(arguments: argparse.Namespace, _env: Mapping[str, str]) -> None:
     if arguments.json:
         print_json({"reports": [report.to_json() for report in reports]})
     else:
-        print_lines(*(str(report) for report in reports))
+        print_lines(*(report.describe() for report in reports))
     failed = [report.filename for report in reports if not report.passed]
     if failed:
         msg = f"{len(failed)} of {len(reports)} wheels must not be used: {', '.join(failed)}"

@@ -45,10 +45,11 @@ def _explain(message: str, document: object, table: type[Table]) -> str:
         return f"Unknown key {unknown['key']!r}.{hint} - at `${path}`"
     match = _AT.fullmatch(message)
     if match is None:
-        return message
-    value = _value_at(document, match["path"])
-    given = "" if value is None else f", given {value!r}"
-    return f"{match['text']}{given} - at `${match['path']}`"
+        return f"{message} - at `$`"
+    path, value = _locate(document, table, match["path"])
+    # a whole table says less than the path to it
+    given = "" if isinstance(value, (dict, list)) else f", given {value!r}"
+    return f"{match['text']}{given} - at `${path}`"
 
 
 def _keys_at(table: type[Table], path: str) -> tuple[str, ...]:
@@ -78,13 +79,29 @@ def _table_in(annotation: object) -> object:
     return next((item for item in held if item is not None), None)
 
 
-def _value_at(document: object, path: str) -> object:
+def _locate(document: object, annotation: object, path: str) -> tuple[str, object]:
+    """Follow ``path`` to its value; msgspec writes ``[...]`` for a key, here it stands in full."""
+    spelled = ""
     for step in _STEP.finditer(path):
+        if step["key"] is not None:
+            annotation = _field_type(typing.cast("type", _table_in(annotation)), step["key"])
+            document = typing.cast("dict[str, object]", document)[step["key"]]
+            spelled += f".{step['key']}"
+        elif step["number"] != "...":
+            document = typing.cast("list[object]", document)[int(step["number"])]
+            spelled += step[0]
+        else:
+            annotation = typing.get_args(annotation)[1]
+            key, document = _first_wrong(typing.cast("dict[str, object]", document), annotation)
+            spelled += f".{key!r}"
+    return spelled, document
+
+
+def _first_wrong(items: dict[str, object], annotation: object) -> tuple[str, object]:
+    for key, value in items.items():
         try:
-            if step["key"] is not None:
-                document = typing.cast("dict[str, object]", document)[step["key"]]
-            else:
-                document = typing.cast("list[object]", document)[int(step["number"])]
-        except (KeyError, IndexError, TypeError, ValueError):
-            return None
-    return document
+            msgspec.convert(value, annotation)
+        except msgspec.ValidationError:
+            return key, value
+    msg = f"every value of {items!r} is a {annotation!r}"
+    raise AssertionError(msg)

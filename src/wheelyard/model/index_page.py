@@ -189,4 +189,4 @@ def _html(title: str, lines: Iterable[str]) -> bytes:
 
 
 def _json(document: Mapping[str, object]) -> bytes:
-    return json.dumps(document, sort_keys=True, indent=1).encode() + b"\n"
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode() + b"\n"

@@ -59,11 +59,12 @@ class Job:
 
     @property
     def wheel_version(self) -> Version:
-        """The public version with the local part that tells the torch build."""
+        """The public version with the local part that tells torch build and unusual targets."""
         torch = self.cell.torch
-        local = f"{torch.cuda.label}.torch{torch.version.public}"
+        parts = [torch.cuda.label, f"torch{torch.version.public}", self.gpu_archs_label]
         if self.foreign_torch:
-            local = f"{local}.env"
+            parts.append("env")
+        local = ".".join(part for part in parts if part)
         return Version(f"{self.version.version.public}+{local}")
 
     @property

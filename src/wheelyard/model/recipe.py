@@ -170,7 +170,9 @@ class _Parser:
         try:
             return parser(text)
         except (InvalidSpecifier, InvalidVersion, InvalidRequirement, UsageError) as error:
-            self.refuse(path, str(error))
+            # packaging draws an arrow below a requirement, which makes three lines of one
+            message = str(error).partition("\n")[0]
+            self.refuse(path, message if repr(text) in message else f"{message}, given {text!r}")
 
     def specifier(self, path: str, text: str) -> SpecifierSet:
         return self.parse(path, text, SpecifierSet)
@@ -218,7 +220,8 @@ def _refuse_idle_patches(parser: _Parser, file: RecipeFile, versions: list[Recip
     for number, table in enumerate(file.patches):
         patch = _parse_patch(parser, table, number)
         if not any(patch.covers(item.version) for item in versions):
-            message = f"Patch {table.file!r} matches none of the recipe's versions"
+            known = ", ".join(str(item.version) for item in versions)
+            message = f"{table.versions!r} of patch {table.file!r} matches no version of {known}"
             parser.refuse(f"patches[{number}].versions", message)
 
 
@@ -306,6 +309,8 @@ def _parse_gpu_archs(
     for since, texts in file.gpu_archs.items():
         path = f"gpu-archs.{since!r}"
         cuda = parser.parse(path, since, CudaVersion.parse)
+        if not texts:
+            parser.refuse(path, "The list of GPU targets is empty")
         archs = {parser.parse(path, text, GpuArch.parse) for text in texts}
         parsed.append((cuda, tuple(sorted(archs))))
     if not parsed:

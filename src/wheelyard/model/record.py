@@ -54,6 +54,18 @@ class RecordedToolkit(Document, frozen=True, kw_only=True):
     version: str
 
 
+class RecordedBuild(Document, frozen=True, kw_only=True):
+    """What the build child took, and what its compile cache did."""
+
+    seconds: float
+    cpu_seconds: float
+    """Of the child and all its compilers."""
+    compile_jobs: int
+    cache_hits: dict[str, int] = {}
+    """By kind of compilation, as sccache names them."""
+    cache_misses: dict[str, int] = {}
+
+
 class RecordedCheck(Document, frozen=True, kw_only=True):
     """What the static check found."""
 
@@ -102,6 +114,7 @@ class BuildRecord(Document, frozen=True, kw_only=True):
     torch_origin: Literal["locked", "foreign"]
     seconds: dict[str, float]
     """By stage."""
+    build: RecordedBuild
     check: RecordedCheck
     created: Instant
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import re
+import resource
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from wheelyard.model.job import Job
     from wheelyard.sources.values import PatchedSource
 
+_ERROR = re.compile(r"\b(?:fatal )?error\b\s*[:(]|^\w*Error: |undefined reference")
+_ERRORS = 6
+_LAST_LINES = 8
 _STEP = re.compile(r"^\[(\d+)/(\d+)\]")
 _EPOCH = "315532800"
 """1980-01-01, the oldest time that a zip archive can hold."""
@@ -56,7 +61,7 @@ def build_wheel(
     sandbox = request.toolchain.sandbox
     places = Places(base=sandbox.base)
     output = _prepare(request, places)
-    started = time.monotonic()
+    started, cpu_before = time.monotonic(), _cpu_seconds_of_children()
     try:
         sandbox.run(
             Order(
@@ -71,14 +76,21 @@ def build_wheel(
     except ProcessError as error:
         raise _explain(error, request) from error
     seconds = time.monotonic() - started
+    cpu_seconds = _cpu_seconds_of_children() - cpu_before
     wheel = _only_wheel(output / "dist", request)
     built = BuiltWheel(
         path=wheel,
         sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(),
         log_path=request.log_path,
         seconds=seconds,
+        cpu_seconds=cpu_seconds,
     )
     return built, read_cache_statistics(output / "cache.json")
+
+
+def _cpu_seconds_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _prepare(request: BuildRequest, places: Places) -> Path:
@@ -134,6 +146,9 @@ def build_environment(request: BuildRequest, places: Places) -> dict[str, str]:
         "C_INCLUDE_PATH": ":".join(includes),
         "DIST_EXTRA_CONFIG": str(places.build / "distutils.cfg"),
         "HOME": str(places.build / "home"),
+        # a Python built elsewhere links with its own folders as RPATH
+        "LDCXXSHARED": "g++ -shared",
+        "LDSHARED": "gcc -shared",
         "LIBRARY_PATH": ":".join(str(path) for path in libraries),
         "MAX_JOBS": str(request.compile_jobs),
         "NVCC_CCBIN": str(compilers[0]),
@@ -203,12 +218,21 @@ def _explain(error: ProcessError, request: BuildRequest) -> BuildError | DiskErr
             f"with `wheelyard clean`, and run the same command again.\nLog: {request.log_path}"
         )
         return DiskError(msg)
-    lines = "\n".join(error.tail.rstrip().splitlines()[-15:])
     msg = (
-        f"{identifier} did not compile (exit status {error.returncode}). The last lines:\n{lines}\n"
+        f"{identifier} did not compile (exit status {error.returncode}).\n"
+        f"{_telling_lines(error, request.log_path)}\n"
         f"Whole log: {request.log_path} (or `wheelyard log {identifier}`)"
     )
     return BuildError(msg)
+
+
+def _telling_lines(error: ProcessError, log_path: Path) -> str:
+    """Return the first errors of the compilers, which stand far above the end, and the end."""
+    with log_path.open(encoding="utf-8", errors="replace") as log:
+        errors = list(itertools.islice((line for line in log if _ERROR.search(line)), _ERRORS))
+    last = error.tail.rstrip().splitlines()[-_LAST_LINES:]
+    first = [f"First errors:\n{''.join(errors).rstrip()}"] if errors else []
+    return "\n".join([*first, "Last lines:", *last])
 
 
 def _only_wheel(folder: Path, request: BuildRequest) -> Path:

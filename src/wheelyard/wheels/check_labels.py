@@ -85,8 +85,8 @@ def expected_label_findings(labels: Labels, expectation: Expectation) -> Iterato
 
 def record_findings(labels: Labels, unpacked: Unpacked) -> Iterator[Finding]:
     """Compare RECORD with the files: all of them listed, all digests right, nothing else."""
-    for error in unpacked.damaged:
-        yield Finding(kind=FindingKind.DAMAGED_MEMBER, message=str(error))
+    for name, error in unpacked.damaged.items():
+        yield Finding(kind=FindingKind.DAMAGED_MEMBER, message=str(error), member=name)
     if labels.record is None:
         return
     own = f"{labels.dist_info}/RECORD"
@@ -97,9 +97,9 @@ def record_findings(labels: Labels, unpacked: Unpacked) -> Iterator[Finding]:
         found = unpacked.members.get(row.path)
         if row.path in seen:
             why = "is listed twice"
-        elif found is None:
+        elif found is None and row.path not in unpacked.damaged:
             why = "is listed, but not there"
-        elif row.path != own:
+        elif found is not None and row.path != own:
             why = _why_not(row.digest, row.size, found.digest, found.size)
         seen.add(row.path)
         if why:

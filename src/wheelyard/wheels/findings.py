@@ -133,6 +133,18 @@ class CheckReport:
     def passed(self) -> bool:
         return not any(finding.severity is Severity.ERROR for finding in self.findings)
 
+    def describe(self) -> str:
+        """Return the report for people, findings first."""
+        verdict = "passed" if self.passed else "must not be used"
+        lines = [f"{self.filename}: {verdict}"]
+        for finding in self.findings:
+            lines.append(f"  {finding.severity}: {finding.kind}: {finding.message}")
+            lines += [f"    {detail}" for detail in finding.details]
+        lines += [f"  GPU code: {member}: {code}" for member, code in self.gpu_targets.items()]
+        if self.external_libraries:
+            lines.append(f"  needs: {', '.join(self.external_libraries)}")
+        return "\n".join(lines)
+
     @property
     def gpu_targets(self) -> Mapping[str, str]:
         """For example ``8.0 9.0 PTX 9.0`` for each member."""

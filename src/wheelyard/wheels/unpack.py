@@ -38,7 +38,7 @@ class Unpacked:
     """A wheel whose every member was read to its end."""
 
     members: Mapping[str, UnpackedMember]
-    damaged: tuple[ArchiveError, ...]
+    damaged: Mapping[str, ArchiveError]
 
     @property
     def elf_paths(self) -> Mapping[str, Path]:
@@ -52,7 +52,7 @@ class Unpacked:
 def unpack(archive: WheelArchive, folder: Path, *, algorithms: Mapping[str, str]) -> Unpacked:
     """Read every safe member; digests are sha256 unless ``algorithms`` says another for one."""
     members: dict[str, UnpackedMember] = {}
-    damaged: list[ArchiveError] = []
+    damaged: dict[str, ArchiveError] = {}
     for name in archive.members:
         algorithm = algorithms.get(name, "sha256")
         try:
@@ -60,8 +60,8 @@ def unpack(archive: WheelArchive, folder: Path, *, algorithms: Mapping[str, str]
                 archive, name, folder, algorithm if algorithm in DIGESTS else "sha256"
             )
         except ArchiveError as error:
-            damaged.append(error)
-    return Unpacked(members=members, damaged=tuple(damaged))
+            damaged[name] = error
+    return Unpacked(members=members, damaged=damaged)
 
 
 def _unpack_member(

@@ -33,6 +33,8 @@ class BuiltWheel:
     sha256: str
     log_path: Path
     seconds: float
+    cpu_seconds: float
+    """Of the build child and all its compilers."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

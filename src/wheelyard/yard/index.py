@@ -12,7 +12,6 @@ from wheelyard.yard.files import disk_errors, replace_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from wheelyard.model.record import BuildRecord
     from wheelyard.yard.folder import Yard
 
 logger = logging.getLogger(__name__)
@@ -43,11 +42,6 @@ def write_index(yard: Yard) -> IndexSummary:
         written = [name for name in deepest_first if _write(yard.index_dir / name, pages[name])]
         _remove_others(yard.index_dir, {yard.index_dir / name for name in pages})
     return IndexSummary(pages_written=len(written), pages_total=len(pages), left_out=left_out)
-
-
-def index_url(yard: Yard, record: BuildRecord) -> str:
-    """Return the URL of the index folder for the wheel's torch build, as a local file."""
-    return (yard.index_dir.absolute() / record.index_label / "simple").as_uri()
 
 
 def _write(path: Path, content: bytes) -> bool:

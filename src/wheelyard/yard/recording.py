@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from wheelyard.model.record import (
     BuildRecord,
+    RecordedBuild,
     RecordedCheck,
     RecordedPatch,
     RecordedToolkit,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from wheelyard.sources.values import PatchedSource
     from wheelyard.toolchain.compile_cache import CacheStatistics
     from wheelyard.toolchain.values import Toolchain
-    from wheelyard.wheels.values import TestedWheel
+    from wheelyard.wheels.values import BuiltWheel, TestedWheel
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +39,9 @@ class Made:
     fingerprint: PlanFingerprint
     toolchain: Toolchain
     patched: PatchedSource
+    built: BuiltWheel
     cache: CacheStatistics
+    compile_jobs: int
     seconds: Mapping[str, float]
     locks: Mapping[str, str]
     created: datetime.datetime
@@ -86,6 +89,13 @@ def make_record(tested: TestedWheel, made: Made) -> BuildRecord:
         ),
         torch_origin=toolchain.torch.origin,
         seconds=dict(made.seconds),
+        build=RecordedBuild(
+            seconds=round(made.built.seconds, 3),
+            cpu_seconds=round(made.built.cpu_seconds, 3),
+            compile_jobs=made.compile_jobs,
+            cache_hits=dict(made.cache.hits),
+            cache_misses=dict(made.cache.misses),
+        ),
         check=RecordedCheck(passed=True, summary=tested.wheel.report.to_json()),
         created=made.created,
     )

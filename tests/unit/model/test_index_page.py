@@ -23,7 +23,7 @@ from wheelyard.model.index_page import (
     root_html,
     root_json,
 )
-from wheelyard.model.record import BuildRecord, RecordedCheck, RecordedToolkit
+from wheelyard.model.record import BuildRecord, RecordedBuild, RecordedCheck, RecordedToolkit
 
 NAME = canonicalize_name("demo-ext")
 
@@ -64,6 +64,7 @@ def make_record(
         toolkit=RecordedToolkit(provider="index", version="13.0"),
         torch_origin="locked",
         seconds={},
+        build=RecordedBuild(seconds=60.0, cpu_seconds=110.0, compile_jobs=2),
         check=RecordedCheck(passed=True),
         created=dt.datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=dt.timezone(dt.timedelta(hours=8))),
     )

@@ -15,6 +15,7 @@ from packaging.version import Version
 from wheelyard.errors import YardError
 from wheelyard.model.record import (
     BuildRecord,
+    RecordedBuild,
     RecordedCheck,
     RecordedPatch,
     RecordedToolkit,
@@ -50,6 +51,7 @@ RECORD = BuildRecord(
     toolkit=RecordedToolkit(provider="index", version="13.0"),
     torch_origin="locked",
     seconds={"build": 12.5},
+    build=RecordedBuild(seconds=60.0, cpu_seconds=110.0, compile_jobs=2),
     check=RecordedCheck(passed=True, summary={"symbols": 3}),
     created=dt.datetime(2026, 11, 23, 12, 0, tzinfo=dt.UTC),
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -141,9 +141,5 @@ class Repository:
 
 
 @pytest.fixture
-def make_repository(tmp_path: Path) -> type[Repository]:
-    class Here(Repository):
-        def __init__(self, name: str) -> None:  # type: ignore[override]
-            super().__init__(tmp_path / "upstream" / name)
-
-    return Here
+def make_repository(tmp_path: Path) -> Callable[[str], Repository]:
+    return lambda name: Repository(tmp_path / "upstream" / name)

@@ -16,7 +16,7 @@ from wheelyard.model.source import GitSource
 from wheelyard.network.git import checkout, fetch_commit, repository_name, resolve_submodule_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.unit.network.conftest import Repository
@@ -48,8 +48,8 @@ class Cache:
         return {str(path.relative_to(tree)): path.read_bytes() for path in files}
 
     def commits(self, source: GitSource) -> list[str]:
-        command = ["git", "--git-dir", self.repository(source), "cat-file", "--batch-all-objects"]
-        command += ["--batch-check=%(objecttype) %(objectname)"]
+        command = ["git", f"--git-dir={self.repository(source)}", "cat-file"]
+        command += ["--batch-all-objects", "--batch-check=%(objecttype) %(objectname)"]
         listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         return [line.split()[1] for line in listed.splitlines() if line.startswith("commit ")]
 
@@ -64,7 +64,7 @@ def source_of(repository: Repository, commit: str, *submodules: str) -> GitSourc
 
 
 def test_only_the_pinned_commit_is_fetched(
-    cache: Cache, make_repository: type[Repository], tmp_path: Path
+    cache: Cache, make_repository: Callable[[str], Repository], tmp_path: Path
 ) -> None:
     upstream = make_repository("project")
     upstream.commit(setup__py="1")
@@ -77,7 +77,7 @@ def test_only_the_pinned_commit_is_fetched(
 
 
 def test_fetched_commit_needs_no_connection_any_more(
-    cache: Cache, make_repository: type[Repository]
+    cache: Cache, make_repository: Callable[[str], Repository]
 ) -> None:
     upstream = make_repository("project")
     source = source_of(upstream, upstream.commit(setup__py="1"))
@@ -90,7 +90,7 @@ def test_fetched_commit_needs_no_connection_any_more(
 
 
 def test_second_version_goes_into_the_same_cache(
-    cache: Cache, make_repository: type[Repository], tmp_path: Path
+    cache: Cache, make_repository: Callable[[str], Repository], tmp_path: Path
 ) -> None:
     upstream = make_repository("project")
     first = source_of(upstream, upstream.commit(setup__py="1"))
@@ -108,7 +108,7 @@ def test_missing_repository_is_named(cache: Cache, tmp_path: Path) -> None:
 
 
 def test_commit_that_upstream_lacks_is_named(
-    cache: Cache, make_repository: type[Repository]
+    cache: Cache, make_repository: Callable[[str], Repository]
 ) -> None:
     upstream = make_repository("project")
     upstream.commit(setup__py="1")
@@ -133,7 +133,7 @@ def plain_files_url(tmp_path: Path) -> Iterator[str]:
 
 
 def test_history_is_fetched_from_a_server_that_gives_no_single_commit(
-    cache: Cache, make_repository: type[Repository], tmp_path: Path, plain_files_url: str
+    cache: Cache, make_repository: Callable[[str], Repository], tmp_path: Path, plain_files_url: str
 ) -> None:
     upstream = make_repository("project")
     pinned = upstream.commit(setup__py="1")
@@ -148,7 +148,7 @@ def test_history_is_fetched_from_a_server_that_gives_no_single_commit(
 
 
 @pytest.fixture
-def nested(make_repository: type[Repository]) -> GitSource:
+def nested(make_repository: Callable[[str], Repository]) -> GitSource:
     """A project with a submodule at a relative URL, which has a submodule itself."""
     inner = make_repository("inner")
     inner.commit(inner__h="inner")
@@ -192,7 +192,7 @@ def test_path_outside_the_tree_is_refused(cache: Cache, nested: GitSource, path:
 
 @pytest.mark.parametrize("url", ["ext::sh -c 'touch stolen'", "http://127.0.0.1:9/x", "-uevil"])
 def test_submodule_with_another_protocol_is_refused(
-    cache: Cache, nested: GitSource, make_repository: type[Repository], url: str
+    cache: Cache, nested: GitSource, make_repository: Callable[[str], Repository], url: str
 ) -> None:
     hostile = make_repository("hostile")
     hostile.git("clone", "--quiet", nested.url, "clone")
@@ -204,7 +204,7 @@ def test_submodule_with_another_protocol_is_refused(
 
 
 def test_export_is_what_was_committed_whatever_the_attributes_say(
-    cache: Cache, make_repository: type[Repository], tmp_path: Path
+    cache: Cache, make_repository: Callable[[str], Repository], tmp_path: Path
 ) -> None:
     upstream = make_repository("project")
     upstream.write("code.py", "$Id$ $Format:%H$\nline\n")
@@ -241,7 +241,7 @@ def test_export_is_what_was_committed_whatever_the_attributes_say(
 
 
 def test_hooks_of_the_user_do_not_run(
-    cache: Cache, make_repository: type[Repository], tmp_path: Path
+    cache: Cache, make_repository: Callable[[str], Repository], tmp_path: Path
 ) -> None:
     hooks = tmp_path / "hooks"
     hooks.mkdir()
@@ -254,7 +254,7 @@ def test_hooks_of_the_user_do_not_run(
 
 
 def test_instead_of_rules_of_the_user_are_followed(
-    cache: Cache, make_repository: type[Repository], tmp_path: Path
+    cache: Cache, make_repository: Callable[[str], Repository], tmp_path: Path
 ) -> None:
     upstream = make_repository("project")
     commit = upstream.commit(setup__py="1")
@@ -265,7 +265,7 @@ def test_instead_of_rules_of_the_user_are_followed(
 
 
 def test_cache_left_by_a_killed_git_is_used_again(
-    cache: Cache, make_repository: type[Repository], tmp_path: Path
+    cache: Cache, make_repository: Callable[[str], Repository], tmp_path: Path
 ) -> None:
     upstream = make_repository("project")
     first = source_of(upstream, upstream.commit(setup__py="1"))
@@ -282,7 +282,7 @@ def test_cache_left_by_a_killed_git_is_used_again(
 
 
 def test_corrupt_objects_are_refused_on_receipt(
-    cache: Cache, make_repository: type[Repository]
+    cache: Cache, make_repository: Callable[[str], Repository]
 ) -> None:
     upstream = make_repository("project")
     tree = upstream.git("rev-parse", upstream.commit(setup__py="1") + "^{tree}")
@@ -294,7 +294,7 @@ def test_corrupt_objects_are_refused_on_receipt(
 
 
 def test_damaged_cache_says_what_to_remove(
-    cache: Cache, make_repository: type[Repository], tmp_path: Path
+    cache: Cache, make_repository: Callable[[str], Repository], tmp_path: Path
 ) -> None:
     upstream = make_repository("project")
     source = source_of(upstream, upstream.commit(setup__py="1"))

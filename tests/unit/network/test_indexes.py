@@ -78,10 +78,11 @@ PIP_FILES = (
 @pytest.mark.parametrize("strongest", range(len(PIP_FILES)))
 def test_stronger_pip_file_wins(machine: Machine, strongest: int) -> None:
     for name in PIP_FILES[: strongest + 1]:
-        path = machine.pip(name, "index-url", f"https://{name}/simple")
+        machine.pip(name, "index-url", f"https://{name}/simple")
     settings = machine.settings(VIRTUAL_ENV=str(machine.root / "venv"))
     assert settings.index_url == f"https://{PIP_FILES[strongest]}/simple"
-    assert str(settings.origins["index_url"]) == f"{path} [global]"
+    place = f"{machine.root / PIP_FILES[strongest]} [global]"
+    assert str(settings.origins["index_url"]) == place
 
 
 def test_xdg_folders_are_where_they_are_said_to_be(machine: Machine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import importlib.util
 import os
 import re
@@ -11,12 +12,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from wheelyard.farm import load_farm
+from wheelyard.network.indexes import read_index_settings
+from wheelyard.sources.fetch import fetch_source
+from wheelyard.sources.unpack import unpack
+
 if TYPE_CHECKING:
     from types import ModuleType
 
-PATCH = (
-    Path(__file__).parents[3] / "patches" / "causal-conv1d" / "0001-gpu-archs-from-environment.py"
-)
+FARM = Path(__file__).parents[3]
+PATCH = FARM / "patches" / "causal-conv1d" / "0001-gpu-archs-from-environment.py"
 
 HEAD = """\
 import os
@@ -275,3 +280,28 @@ def test_another_number_of_arguments_gets_the_usage(arguments: list[str]) -> Non
 
 def test_the_patch_reads_as_python_3_9() -> None:
     ast.parse(PATCH.read_text(), feature_version=(3, 9))
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("version", ["1.5.3.post1", "1.6.1", "1.7.0"])
+def test_the_real_sdist_loses_its_targets_and_nothing_else(
+    tmp_path: Path, version: str, pytestconfig: pytest.Config
+) -> None:
+    if not pytestconfig.option.markexpr:
+        pytest.skip("asks the Python index; give -m network")
+    settings = read_index_settings(os.environ, home=Path.home(), cwd=FARM)
+    source = load_farm(FARM).recipe_version("causal-conv1d", version).source
+    cache = tmp_path / "cache"
+    fetched = fetch_source(source, cache=cache, farm=FARM, settings=settings, env=os.environ)
+    tree = tmp_path / "tree"
+    unpack(fetched.path, tree)
+    before = (tree / "setup.py").read_text().splitlines()
+    assert apply(tree) == 0
+    after = (tree / "setup.py").read_text().splitlines()
+
+    matcher = difflib.SequenceMatcher(a=before, b=after, autojunk=False)
+    ((_, *place),) = [code for code in matcher.get_opcodes() if code[0] != "equal"]
+    removed, added = before[place[0] : place[1]], after[place[2] : place[3]]
+    assert all(re.search(r"-gencode|arch=compute_|if bare_metal_version", line) for line in removed)
+    assert added[-1].strip() == 'cc_flag.extend(os.environ["WHEELYARD_GENCODE"].split())'
+    assert not any("arch=compute_" in line for line in after)

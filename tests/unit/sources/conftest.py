@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import io
+import lzma
 import os
 import tarfile
 from typing import TYPE_CHECKING
@@ -16,6 +19,13 @@ from wheelyard.sources.values import FetchedSource
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+_COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
+    ".tar": bytes,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+}
 
 
 @pytest.fixture
@@ -31,8 +41,8 @@ def make_tar(tmp_path: Path) -> Callable[..., Path]:
 
     def make(*entries: tuple[str, str] | tarfile.TarInfo, name: str = "a.tar.gz") -> Path:
         path = tmp_path / name
-        compression = path.suffix.removeprefix(".").replace("tar", "")
-        with tarfile.open(path, f"w:{compression}") as tar:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
             for entry in entries:
                 if isinstance(entry, tarfile.TarInfo):
                     tar.addfile(entry)
@@ -41,6 +51,7 @@ def make_tar(tmp_path: Path) -> Callable[..., Path]:
                 info.size = len(entry[1].encode())
                 info.mode = 0o755 if entry[0].endswith(".sh") else 0o600
                 tar.addfile(info, io.BytesIO(entry[1].encode()))
+        path.write_bytes(_COMPRESSIONS[path.suffix](buffer.getvalue()))
         return path
 
     return make

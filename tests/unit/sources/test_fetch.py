@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,7 +12,11 @@ from wheelyard.errors import FetchError, IntegrityError
 from wheelyard.model.source import FolderSource, GitSource, SdistSource, Source
 from wheelyard.network.indexes import IndexSettings
 from wheelyard.sources.fetch import fetch_source, sdist_path
-from wheelyard.sources.values import FetchedSource
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wheelyard.sources.values import FetchedSource
 
 BODY = b"the bytes"
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -91,22 +94,24 @@ def test_filename_with_a_folder_is_refused(fetch: Fetcher) -> None:
         fetch(source)
 
 
-def test_killed_fetch_leaves_nothing_that_a_later_one_trips_over(
-    fetch: Fetcher, tmp_path: Path
-) -> None:
-    program = (
+def program_that_fetches(fetch: Fetcher) -> str:
+    return (
         "import os, sys, pathlib\n"
         "from wheelyard.model.source import SdistSource\n"
         "from wheelyard.network.indexes import IndexSettings\n"
         "from wheelyard.sources.fetch import fetch_source\n"
-        "os.fsync = lambda descriptor: os.kill(os.getpid(), 9)\n"
-        f"fetch_source({SOURCE!r}, cache=pathlib.Path({str(fetch.cache)!r}), env={{}},\n"
-        f"    farm=pathlib.Path('/'), settings=IndexSettings(no_index=True,\n"
-        f"    find_links=({str(fetch.links)!r},)))\n"
+        "if 'kill' in sys.argv: os.fsync = lambda descriptor: os.kill(os.getpid(), 9)\n"
+        f"settings = IndexSettings(no_index=True, find_links=({str(fetch.links)!r},))\n"
+        f"cache = pathlib.Path({str(fetch.cache)!r})\n"
+        f"fetch_source({SOURCE!r}, cache=cache, farm=cache, settings=settings, env={{}})\n"
     )
+
+
+def test_killed_fetch_leaves_nothing_that_a_later_one_trips_over(fetch: Fetcher) -> None:
     fetch.upstream.write_bytes(BODY)
     folder = sdist_path(SOURCE, fetch.cache).parent
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
+    command = [sys.executable, "-c", program_that_fetches(fetch), "kill"]
+    assert subprocess.run(command, check=False).returncode == -9
     assert len(list(folder.glob(".probe-1.0.tar.gz.*"))) == 1
     assert not sdist_path(SOURCE, fetch.cache).exists()
     assert fetch(SOURCE).path.read_bytes() == BODY
@@ -115,17 +120,10 @@ def test_killed_fetch_leaves_nothing_that_a_later_one_trips_over(
 
 def test_processes_that_fetch_the_same_file_do_not_disturb_each_other(fetch: Fetcher) -> None:
     fetch.upstream.write_bytes(BODY)
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(3) as pool:
-        arguments = (SOURCE, fetch.cache, fetch.links)
-        paths = pool.starmap(_fetch_in_process, [arguments] * 6)
-    assert set(paths) == {sdist_path(SOURCE, fetch.cache)}
+    command = [sys.executable, "-c", program_that_fetches(fetch)]
+    children = [subprocess.Popen(command) for _ in range(4)]
+    assert [child.wait() for child in children] == [0] * 4
     assert sdist_path(SOURCE, fetch.cache).read_bytes() == BODY
-
-
-def _fetch_in_process(source: SdistSource, cache: Path, links: Path) -> Path:
-    settings = IndexSettings(no_index=True, find_links=(str(links),))
-    return fetch_source(source, cache=cache, farm=cache, settings=settings, env={}).path
 
 
 def test_git_source_has_a_bare_cache_per_url(fetch: Fetcher, tmp_path: Path) -> None:

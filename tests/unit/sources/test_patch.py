@@ -4,7 +4,6 @@ import hashlib
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +18,7 @@ from wheelyard.sources.values import AppliedPatch, FetchedSource, PatchedSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     FetchSdist = Callable[..., FetchedSource]
 
@@ -128,7 +128,8 @@ def test_patch_makes_moves_and_removes_files(patch: Patcher, fetch_sdist: FetchS
         "diff --git a/old.py b/new/name.py\nrename from old.py\nrename to new/name.py\n"
         "diff --git a/gone.py b/gone.py\ndeleted file mode 100644\n"
         "--- a/gone.py\n+++ /dev/null\n@@ -1 +0,0 @@\n-gone\n"
-        "diff --git a/run b/run\nnew file mode 100755\n--- /dev/null\n+++ b/run\n@@ -0,0 +1 @@\n+r\n"
+        "diff --git a/run b/run\nnew file mode 100755\n"
+        "--- /dev/null\n+++ b/run\n@@ -0,0 +1 @@\n+r\n"
     )
     patch(fetched, patch.write("0001-move.patch", text))
     assert sorted(path.name for path in patch.tree.rglob("*")) == ["name.py", "new", "run"]
@@ -157,7 +158,6 @@ def test_patch_for_a_missing_file_says_so(patch: Patcher, fetch_sdist: FetchSdis
     [
         pytest.param("only words\n", "No valid patches", id="no-diff"),
         pytest.param(FIRST[:-12], "corrupt patch", id="cut"),
-        pytest.param(FIRST.replace("setup.py", "../setup.py"), "invalid path", id="climbing"),
     ],
 )
 def test_file_that_is_no_good_diff_is_refused(
@@ -165,6 +165,16 @@ def test_file_that_is_no_good_diff_is_refused(
 ) -> None:
     with pytest.raises(PatchError, match=expected):
         patch(lines, patch.write("0001-bad.patch", text))
+
+
+def test_patch_cannot_reach_a_file_beside_the_tree(patch: Patcher, lines: FetchedSource) -> None:
+    beside = patch.tree.with_name("setup.py")
+    beside.parent.mkdir()
+    beside.write_text(LINES)
+    climbing = FIRST.replace("setup.py", "../setup.py")
+    with pytest.raises(PatchError, match="invalid path"):
+        patch(lines, patch.write("0001-climb.patch", climbing))
+    assert beside.read_text() == LINES
 
 
 @pytest.mark.parametrize(

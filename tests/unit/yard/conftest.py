@@ -20,6 +20,7 @@ from packaging.version import Version
 from wheelyard.model.metadata import parse_core_metadata
 from wheelyard.model.record import (
     BuildRecord,
+    RecordedBuild,
     RecordedCheck,
     RecordedToolkit,
     TestLevel,
@@ -108,6 +109,7 @@ def make(tmp_path: Path) -> Callable[..., Made]:
             toolkit=RecordedToolkit(provider="index", version="13.0"),
             torch_origin="locked",
             seconds={},
+            build=RecordedBuild(seconds=60.0, cpu_seconds=110.0, compile_jobs=2),
             check=RecordedCheck(passed=True),
             created=CREATED,
         )
@@ -208,5 +210,5 @@ def _die_at(number: int) -> None:
         if event in STEPS:
             step()
 
-    os.fsync = lambda _handle: step()
+    os.fsync = lambda _handle: step()  # type: ignore[assignment]
     sys.addaudithook(hook)

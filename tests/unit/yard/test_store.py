@@ -182,10 +182,11 @@ def test_killed_at_any_step_leaves_the_old_or_the_new_state(
 
 
 STORE = """
-import sys
+import logging, sys
 from pathlib import Path
 from wheelyard.model.record import BuildRecord
 from wheelyard.yard.store import open_yard, store_wheel
+logging.basicConfig(level=logging.INFO)
 yard, wheel, record = map(Path, sys.argv[1:])
 store_wheel(open_yard(yard), wheel, BuildRecord.from_json(record.read_bytes(), origin="r"))
 """
@@ -205,3 +206,20 @@ def test_processes_that_store_the_same_wheel_at_once_all_succeed(
     found = open_yard(tmp_path / "yard").find(identifier=made.record.identifier)
     assert found is not None
     assert found.path.read_bytes() == made.path.read_bytes()
+
+
+def test_store_waits_for_another_process_that_stores(
+    yard: Yard, make: Callable[..., Made], tmp_path: Path
+) -> None:
+    made = make()
+    record = tmp_path / "record.json"
+    record.write_bytes(made.record.to_json())
+    command = [sys.executable, "-c", STORE, str(yard.path), str(made.path), str(record)]
+    with yard.lock("store"):
+        child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert child.stderr is not None
+        assert f"process {os.getpid()}" in child.stderr.readline()
+        assert yard.records() == ()
+    child.communicate()
+    assert child.returncode == 0
+    assert yard.records() == (made.record,)

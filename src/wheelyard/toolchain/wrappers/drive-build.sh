@@ -1,16 +1,24 @@
 #!/bin/sh
 # The build child: a cache server of its own (inside the sandbox, so that compilers run there
-# too), the build frontend, then what the cache did.
-if [ -n "${WHEELYARD_SCCACHE-}" ]; then
-  "$WHEELYARD_SCCACHE" --start-server >/dev/null 2>"$WHEELYARD_BUILD/sccache.log" || {
-    cat "$WHEELYARD_BUILD/sccache.log" >&2
-    exit 70
-  }
-fi
+# too), the build frontend, then what the cache did. The server is a child that is waited for, so
+# that the time of the compilers it starts is counted.
+start_server() {
+  SCCACHE_START_SERVER=1 SCCACHE_NO_DAEMON=1 "$WHEELYARD_SCCACHE" >"$WHEELYARD_BUILD/sccache.log" 2>&1 &
+  server=$!
+  while [ ! -S "$SCCACHE_SERVER_UDS" ]; do
+    if ! kill -0 "$server" 2>/dev/null; then
+      echo "The compile cache did not start:" >&2
+      cat "$WHEELYARD_BUILD/sccache.log" >&2
+      exit 70
+    fi
+    sleep 0.02
+  done
+}
+
+start_server
 "$@"
 status=$?
-if [ -n "${WHEELYARD_SCCACHE-}" ]; then
-  "$WHEELYARD_SCCACHE" --show-stats --stats-format json >"$WHEELYARD_BUILD/cache.json" 2>/dev/null
-  "$WHEELYARD_SCCACHE" --stop-server >/dev/null 2>&1
-fi
+"$WHEELYARD_SCCACHE" --show-stats --stats-format json >"$WHEELYARD_BUILD/cache.json" 2>/dev/null
+"$WHEELYARD_SCCACHE" --stop-server >/dev/null 2>&1
+wait "$server"
 exit $status

@@ -1,0 +1,3 @@
+"""Holds outcome.json: what the build of this wheel could reach."""
+
+__version__ = "1.0.0"
