@@ -31,7 +31,9 @@ def _build(session: nox.Session, name: str) -> None:
 
 
 def _add_build_session(name: str) -> None:
-    @nox.session(name=f"build-{name}", tags=["build"], venv_location=".nox/wheelyard")
+    @nox.session(  # type: ignore[untyped-decorator]
+        name=f"build-{name}", tags=["build"], venv_location=".nox/wheelyard"
+    )
     def build(session: nox.Session) -> None:
         _build(session, name)
 

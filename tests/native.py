@@ -19,7 +19,7 @@ OLD_STRING = "Ss"
 
 
 def compile_source(folder: Path, name: str, source: str, *options: str) -> Path:
-    """Compile C into a shared object, or an object file, of that name."""
+    """Compile C into a shared object, an object file or a program, as the name says."""
     compiler = shutil.which("gcc")
     if compiler is None:
         pytest.skip("there is no gcc")
@@ -27,8 +27,8 @@ def compile_source(folder: Path, name: str, source: str, *options: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = path.with_name(f"{path.name}.c")
     text.write_text(source, encoding="utf-8")
-    kind = "-c" if path.suffix == ".o" else "-shared"
-    command = [compiler, kind, "-fPIC", "-o", str(path), str(text), *options]
+    kinds = ["-c"] if path.suffix == ".o" else ["-shared", "-fPIC"] if ".so" in name else []
+    command = [compiler, *kinds, "-o", str(path), str(text), *options]
     subprocess.run(command, check=True, env={"PATH": os.environ["PATH"], "LC_ALL": "C"})
     return path
 
@@ -94,6 +94,13 @@ def write_torch_site(folder: Path, *, cxx11_abi: int = 1, cuda: int = 13) -> Pat
         f"site/nvidia/cu{cuda}/lib/{runtime}",
         defines=["cudaMalloc", "__cudaRegisterFatBinary"],
         version=runtime,
+    )
+    cublas = f"libcublas.so.{cuda}"
+    link(
+        folder,
+        f"site/nvidia/cu{cuda}/lib/{cublas}",
+        defines=["cublasCreate_v2"],
+        version=cublas,
     )
     c10 = link(
         folder,

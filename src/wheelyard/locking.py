@@ -8,6 +8,8 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
+from wheelyard.files import disk_errors
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -16,10 +18,16 @@ logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def held(path: Path, *, what: str = "") -> Iterator[None]:
-    """Hold the lock file ``path``; say ``what`` is waited for when another process has it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="ascii") as file:
+def held(path: Path, *, what: str = "") -> Iterator[int]:
+    """Hold the lock file ``path``; say ``what`` is waited for when another process has it.
+
+    Yields the file's descriptor: a child that is given it holds the lock too, so that when this
+    process is killed nobody else goes on before the child has ended.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = path.open("a+", encoding="ascii")
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -30,4 +38,4 @@ def held(path: Path, *, what: str = "") -> Iterator[None]:
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
-        yield
+        yield file.fileno()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import logging
 import time
 from pathlib import Path
@@ -92,13 +92,13 @@ def build_job(job: Job, workshop: Workshop, progress: Progress) -> Outcome:
     started = time.monotonic()
     fingerprint = workshop.fingerprint(job)
     with job_context(job.identifier):
-        stored = _find(job, fingerprint, workshop)
+        stored = _find(fingerprint, workshop)
         if stored is not None:
             write_index(workshop.yard)  # a run that was killed may not have come so far
             return _outcome(job, stored, built=False, started=started)
         work = workshop.cache / "work" / job.identifier
         with held(work.with_suffix(".lock"), what=f"the other build of {job.identifier}"):
-            stored = _find(job, fingerprint, workshop)
+            stored = _find(fingerprint, workshop)
             built = stored is None
             if stored is None:
                 _refuse_stale(job, fingerprint, workshop)
@@ -143,7 +143,7 @@ def _refuse_stale(job: Job, fingerprint: PlanFingerprint, workshop: Workshop) ->
     raise YardError(msg)
 
 
-def _find(job: Job, fingerprint: PlanFingerprint, workshop: Workshop) -> StoredWheel | None:
+def _find(fingerprint: PlanFingerprint, workshop: Workshop) -> StoredWheel | None:
     return workshop.yard.find(plan_fingerprint=fingerprint.sha256)
 
 
@@ -204,7 +204,7 @@ def _run_stages(run: _Run) -> StoredWheel:
         compile_jobs=request.compile_jobs,
         seconds=stages.seconds,
         locks={str(lock.path): workshop.farm.lock(lock).sha256 for lock in job_locks(job)},
-        created=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
+        created=dt.datetime.now(dt.UTC).replace(microsecond=0),
     )
     return stages.timed("store", lambda: _store(run, tested, made))
 
@@ -271,6 +271,7 @@ def _build_request(run: _Run, toolchain: Toolchain) -> BuildRequest:
         compile_cache=workshop.cache / "compile" / job.version.recipe,
         compile_jobs=compile_jobs,
         log_path=run.log_path,
+        use_compile_cache=workshop.options.use_compile_cache,
         lineinfo=workshop.options.lineinfo,
     )
 

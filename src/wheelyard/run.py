@@ -88,6 +88,8 @@ def _started(
             pass_fds=pass_fds,
         )
     except FileNotFoundError as error:
+        if cwd is not None and not cwd.is_dir():
+            raise
         msg = f"Cannot start {command[0]!r}: {error.strerror}. Install it or put it on PATH."
         raise MachineError(msg) from error
     with child:

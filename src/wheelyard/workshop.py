@@ -38,6 +38,7 @@ class Options:
     sandbox: SandboxLevel | None = None
     foreign_python: Path | None = None
     """The interpreter of ``--env``, whose torch is used as it is."""
+    use_compile_cache: bool = True
     lineinfo: bool = False
 
 

@@ -80,7 +80,7 @@ def test_full_disk_is_named_and_leaves_nothing_half_written(built, wheelyard, fa
     namespace = ["unshare", "--user", "--map-root-user", "--mount", "--"]
     if subprocess.run([*namespace, "true"], check=False).returncode != 0:
         pytest.skip("this user may not make namespaces")
-    script = 'mount -t tmpfs -o size=256k none "$0" && "$@"; code=$?; find "$0"/wheels "$0"/records'
+    script = 'mount -t tmpfs -o size=32k none "$0" && "$@"; code=$?; find "$0"/wheels "$0"/records'
     full = [*namespace, "sh", "-c", f"{script} -type f; exit $code", str(yard)]
     failed = wheelyard(
         "build", "tinyscale", "--farm", farm, "--yard", yard, prefix=full, check=False

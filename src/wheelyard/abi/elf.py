@@ -38,7 +38,7 @@ _SHT_NOBITS, _SHT_DYNSYM = 8, 11
 _DT_NEEDED, _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_SONAME, _DT_RPATH = 1, 4, 5, 6, 14, 15
 _DT_RUNPATH, _DT_GNU_HASH, _DT_VERSYM = 29, 0x6FFFFEF5, 0x6FFFFFF0
 _DT_VERDEF, _DT_VERNEED = 0x6FFFFFFC, 0x6FFFFFFE
-_STB_WEAK, _STB_EXPORTED, _STV_EXPORTED = 2, frozenset({1, 2, 10}), frozenset({0, 3})
+_STB_WEAK, _STB_EXPORTED = 2, frozenset({1, 2, 10})
 _SHN_UNDEF, _SHN_ABS, _STT_TLS = 0, 0xFFF1, 6
 _VER_FLAG_BASE, _VERSION_HIDDEN, _VERSION_INDEX = 1, 0x8000, 0x7FFF
 _LAST_UNVERSIONED = 1
@@ -318,14 +318,13 @@ class ElfFile:
         return defined == version or (defined is None and not is_hidden)
 
     def _defines(self, index: int, name: bytes) -> bool:
-        name_offset, info, other, section, value, _ = self._bytes.unpack(
+        name_offset, info, _, section, value, _ = self._bytes.unpack(
             _SYMBOL, self._symbol_offset(index)
         )
         return (
             section != _SHN_UNDEF
             and (value != 0 or section == _SHN_ABS or info & 0xF == _STT_TLS)
             and info >> 4 in _STB_EXPORTED
-            and other & 3 in _STV_EXPORTED
             and self._bytes.has_text(name, self._tables.get(_DT_STRTAB, 0) + name_offset)
         )
 

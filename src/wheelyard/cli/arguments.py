@@ -114,5 +114,8 @@ def _making() -> argparse.ArgumentParser:
     group.add_argument(
         "--env", type=Path, metavar="PYTHON", help="use the torch of this interpreter as it is"
     )
+    group.add_argument(
+        "--no-compile-cache", action="store_true", help="compile everything, remember nothing"
+    )
     group.add_argument("--lineinfo", action="store_true", help="keep -lineinfo, for profilers")
     return making

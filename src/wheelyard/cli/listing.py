@@ -82,11 +82,11 @@ def _unwanted_to_json(item: Unwanted) -> dict[str, object]:
 
 def show_plan(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Show the jobs of the matrix as they stand against the yard."""
-    from wheelyard.planning.plan import expand_matrix, make_plan  # noqa: PLC0415
+    from wheelyard.planning.plan import expand_matrix, make_plan, select_jobs  # noqa: PLC0415
 
     farm = open_farm(arguments)
     workshop = open_workshop(arguments, farm, env)
-    jobs, _ = expand_matrix(farm.recipes, farm.matrix)
+    jobs = select_jobs(expand_matrix(farm.recipes, farm.matrix)[0], arguments.select)
     locked, unlocked = [], []
     for job in jobs:
         try:
@@ -95,12 +95,7 @@ def show_plan(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
             unlocked.append((job, str(error)))
         else:
             locked.append(job)
-    planned = make_plan(
-        locked,
-        fingerprint=workshop.fingerprint,
-        state=workshop.state,
-        select=arguments.select,
-    )
+    planned = make_plan(locked, fingerprint=workshop.fingerprint, state=workshop.state)
     if arguments.json:
         print_json(
             {
@@ -113,7 +108,7 @@ def show_plan(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
         ("STATE", "JOB", ""),
         [(item.state, item.job.identifier, "; ".join(item.differences)) for item in planned],
     )
-    print_lines("", f"{len(planned)} jobs; {len(unlocked)} more have no lock for their torch")
+    print_lines("", f"{len(planned)} jobs; {len(unlocked)} more have no lock (--json: which)")
 
 
 def _planned_to_json(item: PlannedJob) -> dict[str, object]:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from wheelyard.cli.output import print_json, print_lines
 from wheelyard.cli.session import open_farm, open_workshop
-from wheelyard.errors import LockError, UnknownNameError
+from wheelyard.errors import LockError, UnknownNameError, UsageError
+from wheelyard.files import appearing
+from wheelyard.model.cell import MACHINES, TorchBuild
 from wheelyard.model.lock import LockRequest, build_lock_request, runtime_lock_request
-from wheelyard.model.releases import default_torch_build
+from wheelyard.model.releases import default_torch_build, torch_release
 from wheelyard.model.words import nearest
 from wheelyard.network.children import uv_environment
-from wheelyard.network.files import appearing
 from wheelyard.planning.locks import toolkit_lock, torch_lock
 from wheelyard.toolchain.resolving import resolve_lock
 
@@ -78,11 +79,24 @@ def _select(requests: Iterator[LockRequest], arguments: argparse.Namespace) -> l
         for item in found
         if (kind is None or item.kind == kind) and (name is None or item.name == name)
     ]
+    if not selected and kind == "torch":
+        selected = _unwanted_torch(name)
     if not selected:
         names = [item.name for item in found if kind is None or item.kind == kind]
         msg = f"No lock {kind or ''} {name!r} is wanted.{nearest(name or '', names)}"
         raise UnknownNameError(msg)
     return selected
+
+
+def _unwanted_torch(name: str | None) -> list[LockRequest]:
+    """Return the lock of a torch build that somebody asks for, although the matrix does not."""
+    try:
+        torch = TorchBuild.parse(name or "")
+        release = torch_release(torch.version)
+    except (UsageError, UnknownNameError):
+        return []
+    is_known = any(torch.cuda in release.cudas(machine) for machine in MACHINES)
+    return [torch_lock(torch)] if is_known else []
 
 
 def _is_current(farm: Farm, request: LockRequest) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from wheelyard.machine.folders import cache_folder
 from wheelyard.model.record import TestLevel, TestReport, machine_label
 from wheelyard.planning.plan import expand_matrix
 from wheelyard.wheels.check import check as check_wheel
+from wheelyard.wheels.findings import Surroundings
 from wheelyard.wheels.smoke import describe_machine
 from wheelyard.yard.index import write_index
 from wheelyard.yard.reports import add_report
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 def check(arguments: argparse.Namespace, _env: Mapping[str, str]) -> None:
     """Inspect wheel files, all of them, and fail at the end if any does not pass."""
+    surroundings = _surroundings(arguments.torch_site)
     reports = []
     for wheel in arguments.wheels:
         if not wheel.is_file():
@@ -39,7 +42,9 @@ def check(arguments: argparse.Namespace, _env: Mapping[str, str]) -> None:
             raise UsageError(msg)
         with tempfile.TemporaryDirectory(prefix="wheelyard-check-") as scratch:
             reports.append(
-                check_wheel(wheel, expectation=None, surroundings=None, scratch=Path(scratch))
+                check_wheel(
+                    wheel, expectation=None, surroundings=surroundings, scratch=Path(scratch)
+                )
             )
     if arguments.json:
         print_json({"reports": [report.to_json() for report in reports]})
@@ -49,6 +54,16 @@ def check(arguments: argparse.Namespace, _env: Mapping[str, str]) -> None:
     if failed:
         msg = f"{len(failed)} of {len(reports)} wheels must not be used: {', '.join(failed)}"
         raise CheckError(msg)
+
+
+def _surroundings(torch_site: Path | None) -> Surroundings | None:
+    """Return what the wheels will meet: the torch that is named, and this Python."""
+    if torch_site is None:
+        return None
+    if not (torch_site / "torch").is_dir():
+        msg = f"There is no torch in {torch_site}. Give the folder that holds `torch`."
+        raise UsageError(msg)
+    return Surroundings(torch_site=torch_site, interpreter=Path(sys.executable))
 
 
 def smoke(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
@@ -76,7 +91,7 @@ def _read_report(path: Path, stored: StoredWheel) -> TestReport:
             machine_description=description,
             measurements=tuple(answer["measurements"]),
             seconds=float(answer.get("seconds", 0.0)),
-            created=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
+            created=dt.datetime.now(dt.UTC).replace(microsecond=0),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = f"{path} is not a report of a smoke test: {error!r}"

@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from wheelyard.errors import FetchError, IntegrityError
+from wheelyard.files import appearing, disk_errors
 from wheelyard.network.children import mask_url
-from wheelyard.network.files import appearing, disk_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

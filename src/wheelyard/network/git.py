@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from wheelyard.errors import FetchError, IntegrityError, ProcessError
+from wheelyard.files import disk_errors
+from wheelyard.locking import held
 from wheelyard.network.children import git_environment, git_protocol, mask_url
-from wheelyard.network.files import disk_errors, exclusive
 from wheelyard.run import run
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _fetch(pinned: _Pinned, *, env: Mapping[str, str], offline: bool) -> None:
             "wheelyard is offline. Fetch it on a machine with network and copy that folder."
         )
         raise FetchError(msg)
-    with exclusive(repository.with_name(f"{repository.name}.lock")) as lock:
+    with held(repository.with_name(f"{repository.name}.lock")) as lock:
         with disk_errors(repository):
             _prepare(repository, env=child_env, lock=lock)
         if _has_commit(pinned, child_env):

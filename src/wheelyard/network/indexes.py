@@ -274,7 +274,9 @@ def _uv_files(
     project = next(_uv_project_tables(cwd), None)
     if project is not None:
         yield project[0], _decode_uv_table(*project)
-    system = (folder / "uv" / "uv.toml" for folder in (*_xdg_config_dirs(env, etc=etc), etc))
+    system = [folder / "uv" / "uv.toml" for folder in (*_xdg_config_dirs(env, etc=etc), etc)]
+    if env.get("UV_NO_SYSTEM_CONFIG", "").lower() in _TRUE:
+        system.clear()
     user = _xdg_config_home(env, home=home) / "uv" / "uv.toml"
     for candidates in ([user], system):
         path_or_none = next((path for path in candidates if path.is_file()), None)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from wheelyard.errors import ImpossibleCellError
-from wheelyard.model.cell import Cell
+from packaging.version import Version
+
+from wheelyard.errors import ImpossibleCellError, MachineError
+from wheelyard.model.cell import Cell, TorchBuild
 from wheelyard.model.possibility import reason_driver_too_old
-from wheelyard.planning.plan import reasons_against
+from wheelyard.planning.plan import nearest_hint, reasons_against
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from wheelyard.model.cell import CudaVersion, Machine, PythonVersion, TorchBuild
+    from wheelyard.model.cell import CudaVersion, Machine, PythonVersion
     from wheelyard.model.matrix import Matrix
     from wheelyard.model.recipe import RecipeVersion
 
@@ -60,22 +62,46 @@ def choose_cell(
     A torch build that the user names may be one that the matrix does not want.
     """
     refusals: list[str] = []
-    candidates = [
+    pythons = _pythons(wish, offer)
+    candidates = _candidates(matrix, wish=wish, known_torches=known_torches)
+    for torch in candidates:
+        cell = _choose_python(version, torch, pythons=pythons, offer=offer, refusals=refusals)
+        if cell is None:
+            continue
+        refusal = _refuse_torch(torch, offer)
+        if refusal is None:
+            return Choice(cell=cell, reasons=_reasons(cell, wish))
+        refusals.append(refusal)
+    hint = nearest_hint(Cell(pythons[0], candidates[0], offer.machine)) if candidates else ""
+    raise ImpossibleCellError(_nothing(version, wish, refusals, hint))
+
+
+def _pythons(wish: Wish, offer: Offer) -> list[PythonVersion]:
+    if wish.python is not None:
+        return [wish.python]
+    # free-threaded Pythons are never anybody's default
+    here = sorted((item for item in offer.pythons if not item.free_threaded), reverse=True)
+    if not here:
+        msg = "There is no CPython here to build for. `wheelyard doctor` says what was looked at."
+        raise MachineError(msg)
+    return here
+
+
+def _candidates(
+    matrix: Matrix, *, wish: Wish, known_torches: Sequence[TorchBuild]
+) -> list[TorchBuild]:
+    wanted = None if wish.torch is None else Version(wish.torch)
+    found = [
         torch
         for torch in dict.fromkeys((*matrix.torches, *known_torches))
-        if (wish.torch is None or str(torch.version) == wish.torch)
+        if (wanted is None or torch.version == wanted)
         and (wish.cuda is None or torch.cuda == wish.cuda)
-        and (wish.torch is not None or wish.cuda is not None or torch in matrix.torches)
+        and (wanted is not None or wish.cuda is not None or torch in matrix.torches)
     ]
-    for torch in candidates:
-        refusal = _refuse_torch(torch, offer)
-        if refusal is not None:
-            refusals.append(refusal)
-            continue
-        choice = _choose_python(version, torch, wish=wish, offer=offer, refusals=refusals)
-        if choice is not None:
-            return choice
-    raise ImpossibleCellError(_nothing(version, wish, refusals))
+    if not found and wanted is not None and wish.cuda is not None:
+        # never built, as the reasons against it will say
+        return [TorchBuild(wanted, wish.cuda)]
+    return found
 
 
 def _refuse_torch(torch: TorchBuild, offer: Offer) -> str | None:
@@ -92,18 +118,15 @@ def _choose_python(
     version: RecipeVersion,
     torch: TorchBuild,
     *,
-    wish: Wish,
+    pythons: Sequence[PythonVersion],
     offer: Offer,
     refusals: list[str],
-) -> Choice | None:
-    # free-threaded Pythons are never anybody's default
-    here = sorted((item for item in offer.pythons if not item.free_threaded), reverse=True)
-    pythons = [wish.python] if wish.python is not None else here
+) -> Cell | None:
     for python in pythons:
         cell = Cell(python, torch, offer.machine)
         reasons = reasons_against(version, cell)
         if not reasons:
-            return Choice(cell=cell, reasons=_reasons(cell, wish))
+            return cell
         refusals.extend(reasons)
     return None
 
@@ -119,7 +142,7 @@ def _reasons(cell: Cell, wish: Wish) -> tuple[str, ...]:
     return tuple(reasons)
 
 
-def _nothing(version: RecipeVersion, wish: Wish, refusals: list[str]) -> str:
+def _nothing(version: RecipeVersion, wish: Wish, refusals: list[str], hint: str) -> str:
     asked = [
         f"{name} {value}"
         for name, value in (("Python", wish.python), ("torch", wish.torch), ("CUDA", wish.cuda))
@@ -127,6 +150,6 @@ def _nothing(version: RecipeVersion, wish: Wish, refusals: list[str]) -> str:
     ]
     why = " ".join(dict.fromkeys(refusals)) or "No torch build of the matrix matches."
     return (
-        f"No cell for {version.label} with {', '.join(asked) or 'what is here'}. {why} "
+        f"No cell for {version.label} with {', '.join(asked) or 'what is here'}. {why}{hint} "
         "`wheelyard matrix` shows the cells that are possible."
     )

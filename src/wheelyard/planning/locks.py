@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wheelyard.model.cell import MACHINES
 from wheelyard.model.lock import (
     LockRequest,
     build_lock_request,
@@ -12,8 +13,6 @@ from wheelyard.model.lock import (
     torch_lock_request,
 )
 from wheelyard.model.releases import cuda_release, default_torch_build, torch_release
-
-from wheelyard.model.cell import MACHINES
 
 if TYPE_CHECKING:
     from wheelyard.model.cell import CudaVersion, TorchBuild

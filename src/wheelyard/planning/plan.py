@@ -69,16 +69,21 @@ def make_job(
     archs = gpu_archs or version.default_gpu_archs(cell.torch.cuda)
     reasons = () if foreign_torch else reasons_against(version, cell, gpu_archs=archs)
     if reasons:
-        near = nearest_possible_cell(cell)
-        hint = ""
-        if near is not None and near != cell:
-            hint = (
-                f" The nearest possible cell is {near.identifier}: "
-                f"--python {near.python} --torch {near.torch.version} --cuda {near.torch.cuda}."
-            )
-        msg = f"{version.label} for {cell.identifier} is impossible: {' '.join(reasons)}{hint}"
+        why = " ".join(reasons)
+        msg = f"{version.label} for {cell.identifier} is impossible: {why}{nearest_hint(cell)}"
         raise ImpossibleCellError(msg)
     return Job(version=version, cell=cell, gpu_archs=archs, foreign_torch=foreign_torch)
+
+
+def nearest_hint(cell: Cell) -> str:
+    """Name the possible cell that changes least, in a sentence; nothing if ``cell`` is possible."""
+    near = nearest_possible_cell(cell)
+    if near is None or near == cell:
+        return ""
+    return (
+        f" The nearest possible cell is {near.identifier}: "
+        f"--python {near.python} --torch {near.torch.version} --cuda {near.torch.cuda}."
+    )
 
 
 def expand_matrix(
@@ -113,21 +118,25 @@ def _consider(version: RecipeVersion, cell: Cell, matrix: Matrix) -> Job | Unwan
     return job
 
 
+def select_jobs(jobs: Iterable[Job], select: str) -> tuple[Job, ...]:
+    """Return the jobs whose identifier matches ``select``, in their order; none is an error."""
+    jobs = tuple(jobs)
+    selected = tuple(job for job in jobs if fnmatchcase(job.identifier, select))
+    if not selected:
+        msg = f"No job matches {select!r}. `wheelyard matrix` shows the {len(jobs)} there are."
+        raise UnknownNameError(msg)
+    return selected
+
+
 def make_plan(
     jobs: Iterable[Job],
     *,
     fingerprint: Callable[[Job], PlanFingerprint],
     state: Callable[[Job, PlanFingerprint], tuple[JobState, tuple[str, ...]]],
-    select: str = "*",
 ) -> tuple[PlannedJob, ...]:
-    """Return the jobs whose identifier matches ``select``, in their order, with their state."""
-    jobs = tuple(jobs)
-    selected = [job for job in jobs if fnmatchcase(job.identifier, select)]
-    if not selected:
-        msg = f"No job matches {select!r}. `wheelyard matrix` shows the {len(jobs)} there are."
-        raise UnknownNameError(msg)
+    """Return the jobs in their order, with what the yard has of them."""
     planned = []
-    for job in selected:
+    for job in jobs:
         print_ = fingerprint(job)
         found, differences = state(job, print_)
         planned.append(

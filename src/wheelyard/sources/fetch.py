@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 from wheelyard.errors import FetchError
+from wheelyard.files import disk_errors, file_sha256, sweep_parts
+from wheelyard.locking import held
 from wheelyard.model.source import FolderSource, GitSource, SdistSource
 from wheelyard.network.download import download_sdist
-from wheelyard.network.files import disk_errors, exclusive, file_sha256, remove_partial
 from wheelyard.network.git import fetch_commit, repository_name
 from wheelyard.sources.tree import folder_files, tree_digest
 from wheelyard.sources.values import FetchedSource
@@ -62,11 +63,11 @@ def _fetch_sdist(
 ) -> None:
     if _is_right(source, path):
         return
-    with exclusive(path.parent / ".lock"):
+    with held(path.parent / ".lock"):
         if _is_right(source, path):  # another process brought it while this one waited
             return
         with disk_errors(path):
-            remove_partial(path.parent)
+            sweep_parts(path.parent)
         if path.exists():
             logger.warning("%s is damaged; fetching it again", path)
         download_sdist(source, destination=path, settings=settings, env=env)

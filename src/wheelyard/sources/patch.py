@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import re
@@ -9,9 +10,9 @@ import shutil
 from typing import TYPE_CHECKING, assert_never
 
 from wheelyard.errors import PatchError, ProcessError
+from wheelyard.files import disk_errors, file_sha256
 from wheelyard.model.source import FolderSource, GitSource, SdistSource
 from wheelyard.network.children import git_environment, mask_url
-from wheelyard.network.files import disk_errors, file_sha256
 from wheelyard.network.git import checkout
 from wheelyard.run import run
 from wheelyard.sources.tree import copy_folder, settle_tree, tree_digest
@@ -19,7 +20,7 @@ from wheelyard.sources.unpack import unpack
 from wheelyard.sources.values import AppliedPatch, PatchedSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from wheelyard.sources.values import FetchedSource
@@ -43,18 +44,28 @@ def apply_patches(
     if tree.exists():
         msg = f"{tree} exists already; a source is only patched into a new folder. Remove it."
         raise PatchError(msg)
-    work = tree.with_name(f".{tree.name}.partial")
-    with disk_errors(tree):
-        shutil.rmtree(work, ignore_errors=True)
-        work.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(tree), _appearing_tree(tree) as work:
         _lay_out(fetched, work, env=env)
         settle_tree(work)
         digest = tree_digest(work)
         for patch in patches:
             digest = _apply(patch, fetched, work, before=digest, run_python=run_python, env=env)
         applied = tuple(AppliedPatch(name=path.name, sha256=file_sha256(path)) for path in patches)
-        work.rename(tree)
     return PatchedSource(tree=tree, source=fetched, patches=applied, digest=digest)
+
+
+@contextlib.contextmanager
+def _appearing_tree(tree: Path) -> Iterator[Path]:
+    """Yield the path of a folder beside ``tree`` that takes its name when the block ends well."""
+    work = tree.with_name(f".{tree.name}.partial")
+    shutil.rmtree(work, ignore_errors=True)  # a killed process left it
+    work.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield work
+        work.rename(tree)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
 
 
 def _lay_out(fetched: FetchedSource, tree: Path, *, env: Mapping[str, str]) -> None:

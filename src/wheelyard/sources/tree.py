@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wheelyard.errors import IntegrityError
-from wheelyard.network.files import file_sha256
+from wheelyard.files import file_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

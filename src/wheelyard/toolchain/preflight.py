@@ -86,7 +86,8 @@ def _header_problems(toolkit: Toolkit, torch: TorchEnvironment) -> list[str]:
     ]
     if not missing:
         return []
-    return [
+    problem = (
         f"No {', '.join(missing)} in {toolkit.path}/include or in torch's own CUDA wheels. "
         "Install the development files of that CUDA release's libraries."
-    ]
+    )
+    return [problem]

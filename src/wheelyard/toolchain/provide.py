@@ -59,6 +59,7 @@ def provide_toolchain(
     toolkit = provide_toolkit(
         request.cell.torch.cuda,
         provider=request.toolkit_provider,
+        prefer_installed=request.torch_lock is None,
         lock=request.toolkit_lock,
         interpreter=interpreter,
         cache=request.cache,

@@ -44,8 +44,11 @@ def resolve_lock(request: LockRequest, *, env: Mapping[str, str], scratch: Path)
     command = [uv.find_uv_bin(), "pip", "compile", "--quiet", "--universal", "--generate-hashes"]
     command += ["--no-header", "--no-annotate", "--python-version", request.python]
     command += ["--no-build", "--output-file", str(scratch / "lock.txt"), wanted.name]
+    # the project's own environments are configuration too, so only the user's is kept away
+    child_env = {name: value for name, value in env.items() if name != "UV_NO_CONFIG"}
+    child_env["XDG_CONFIG_HOME"] = str(scratch)
     try:
-        run(command, env=env, cwd=scratch)
+        run(command, env=child_env, cwd=scratch)
     except ProcessError as error:
         msg = f"No lock {request.name}: uv did not resolve it.\n{error.tail.strip()}"
         raise FetchError(msg) from error

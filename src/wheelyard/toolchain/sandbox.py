@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime")
-_PASSWD = "builder:x:0:0:builder:/wy/home:/bin/sh\n"
+_USERS = "builder:x:0:0:builder:/wy/home:/bin/sh\n"
 _GROUP = "builder:x:0:\n"
 _HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
 
@@ -79,12 +79,12 @@ def _system_rooms(scratch: Path) -> tuple[list[Room], list[tuple[str, str]]]:
     for name in _SYSTEM:
         path = Path("/", name)
         if path.is_symlink():
-            links.append((os.readlink(path), str(path)))
+            links.append((str(path.readlink()), str(path)))
         elif path.is_dir():
             rooms.append(Room(source=path, inside=path))
     etc = scratch / "etc"
     etc.mkdir(parents=True, exist_ok=True)
-    for name, text in (("passwd", _PASSWD), ("group", _GROUP), ("hosts", _HOSTS)):
+    for name, text in (("passwd", _USERS), ("group", _GROUP), ("hosts", _HOSTS)):
         (etc / name).write_text(text, encoding="utf-8")
         rooms.append(Room(source=etc / name, inside=Path("/etc", name)))
     rooms += [
@@ -149,7 +149,7 @@ class BubblewrapSandbox:
         system, links = _system_rooms(self.scratch)
         arguments = ["bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL"]
         arguments += ["--uid", "0", "--gid", "0", "--clearenv"]
-        arguments += ["--dev", "/dev", "--tmpfs", "/dev/shm"]
+        arguments += ["--dev", "/dev", "--tmpfs", "/dev/shm"]  # noqa: S108 - of the sandbox
         for room in (*system, *_outermost_first(order.rooms)):
             kind = "--bind" if room.writable else "--ro-bind"
             arguments += [kind, str(room.source), str(room.inside)]

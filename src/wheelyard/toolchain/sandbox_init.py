@@ -11,6 +11,7 @@ import ctypes
 import fcntl
 import json
 import os
+import re
 import socket
 import struct
 import sys
@@ -60,8 +61,16 @@ def bind(source: str, target: str, *, writable: bool) -> None:
 
 
 def _mount_points_below(target: str) -> list[str]:
-    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    points = [line.split(" ")[4].encode().decode("unicode_escape") for line in lines]
+    """Return the mounts at and below ``target``; passing one over would leave it writable."""
+    text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    # the kernel writes blanks and backslashes in octal, and everything else as it is
+    points = [
+        re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), line.split(" ")[4])
+        for line in text.rstrip("\n").split("\n")
+    ]
+    if target not in points:
+        message = f"{target} is not among the mounts"
+        raise OSError(message)
     return [point for point in points if point == target or point.startswith(f"{target}/")]
 
 
@@ -73,8 +82,8 @@ def make_devices(root: str) -> None:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         Path(f"{root}/dev/{name}").symlink_to(f"/proc/self/fd/{number}")
     Path(f"{root}/dev/fd").symlink_to("/proc/self/fd")
-    Path(f"{root}/dev/shm").mkdir()
-    mount("none", f"{root}/dev/shm", "tmpfs", 0, "mode=1777")
+    Path(root, "dev", "shm").mkdir()
+    mount("none", os.path.join(root, "dev", "shm"), "tmpfs", 0, "mode=1777")  # noqa: PTH118
 
 
 def make_proc(root: str) -> None:
@@ -136,7 +145,7 @@ def main() -> None:
     bring_loopback_up()
     give_up_rights()
     os.chdir(spec["cwd"])
-    os.execve(spec["command"][0], spec["command"], spec["env"])
+    os.execve(spec["command"][0], spec["command"], spec["env"])  # noqa: S606 - no shell wanted
 
 
 if __name__ == "__main__":

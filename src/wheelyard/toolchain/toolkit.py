@@ -29,6 +29,7 @@ def provide_toolkit(
     cuda: CudaVersion,
     *,
     provider: Provider,
+    prefer_installed: bool,
     lock: Lock | None,
     interpreter: Interpreter,
     cache: Path,
@@ -37,14 +38,15 @@ def provide_toolkit(
 ) -> Toolkit:
     """Return a toolkit of exactly this CUDA minor version.
 
-    ``auto`` takes the one that CUDA_HOME names, then the index's, then any installed one.
+    ``auto`` takes the one that CUDA_HOME names, then the index's, then any installed one; beside
+    a torch that is there already (``prefer_installed``) an installed one comes first.
     """
     installed = _installed(cuda, env)
-    named = env.get("CUDA_HOME") or env.get("CUDA_PATH")
-    has_named = bool(named) and installed is not None and installed.path == Path(named or "")
-    if installed is not None and (
-        provider == "installed" or (provider == "auto" and (has_named or lock is None))
-    ):
+    named = env.get("CUDA_HOME") or env.get("CUDA_PATH") or ""
+    # a toolkit that was found bears its name behind all links
+    is_named = installed is not None and bool(named) and installed.path == Path(named).resolve()
+    comes_first = provider == "installed" or is_named or prefer_installed or lock is None
+    if installed is not None and provider != "index" and comes_first:
         return installed
     if provider == "installed" or lock is None:
         raise MachineError(_no_toolkit(cuda, env, on_index=lock is not None))

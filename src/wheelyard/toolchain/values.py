@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wheelyard.machine.compilers import Compiler
     from wheelyard.model.cell import CudaVersion
     from wheelyard.toolchain.interpreters import Interpreter

@@ -47,6 +47,7 @@ class BuildRequest:
     compile_cache: Path
     compile_jobs: int
     log_path: Path
+    use_compile_cache: bool = True
     lineinfo: bool = False
     """Keep ``-lineinfo``: for profiling; device code is then not shared between torch builds."""
 
@@ -168,9 +169,10 @@ def build_environment(request: BuildRequest, places: Places) -> dict[str, str]:
         "WHEELYARD_CC": str(compilers[1]),
         "WHEELYARD_CXX": str(compilers[0]),
         "WHEELYARD_GENCODE": gencode_flags(job.gpu_archs),
-        "WHEELYARD_SCCACHE": str(places.tools / "sccache"),
         "WHEELYARD_SOURCE": str(places.source),
     }
+    if request.use_compile_cache:
+        environment["WHEELYARD_SCCACHE"] = str(places.tools / "sccache")
     if request.lineinfo:
         environment["WHEELYARD_LINEINFO"] = "1"
     return environment | dict(job.version.build.environment)
@@ -189,10 +191,9 @@ def gencode_flags(gpu_archs: tuple[GpuArch, ...]) -> str:
 
 def _compilers(gxx: Path) -> tuple[Path, Path]:
     """Return the C++ compiler and the C compiler of the same family and version."""
-    sibling = gxx.with_name(gxx.name.replace("clang++", "clang").replace("++", "cc", 1))
-    gcc = gxx.with_name(gxx.name.replace("g++", "gcc"))
-    found = next((path for path in (gcc, sibling) if path != gxx and path.exists()), gxx)
-    return gxx, found
+    names = (("clang++", "clang"), ("g++", "gcc"), ("c++", "cc"))
+    siblings = (gxx.with_name(gxx.name.replace(cxx, cc)) for cxx, cc in names if cxx in gxx.name)
+    return gxx, next((path for path in siblings if path.exists()), gxx)
 
 
 def _torch_headers(toolchain: Toolchain, places: Places) -> list[str]:

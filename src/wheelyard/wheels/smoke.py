@@ -112,7 +112,7 @@ def _require_satisfied(wheel: Path, request: SmokeRequest, *, folders: Sequence[
     problems = unmet_requirements(
         metadata.requires,
         installed=installed_versions(folders),
-        python=str(request.toolchain.interpreter.version.version),
+        python=request.toolchain.interpreter.full_version,
     )
     if problems:
         msg = (
@@ -136,10 +136,14 @@ def installed_versions(folders: Iterable[Path]) -> dict[str, Version]:
 def unmet_requirements(
     requirements: Iterable[Requirement], *, installed: Mapping[str, Version], python: str
 ) -> tuple[str, ...]:
-    """Say which requirements (extras aside) the installed versions do not meet."""
+    """Say which requirements (extras aside) the installed versions do not meet.
+
+    ``python`` is the full version, for example ``3.12.1``.
+    """
     environment: dict[str, str | AbstractSet[str]] = {
         **{key: str(value) for key, value in default_environment().items()},
-        "python_version": python,
+        "python_full_version": python,
+        "python_version": ".".join(python.split(".")[:2]),
         "extra": "",
     }
     problems = []
@@ -207,14 +211,14 @@ def _decode(path: Path) -> Mapping[str, object]:
 def _read_report(
     answer: Mapping[str, object], *, seconds: float, request: SmokeRequest
 ) -> SmokeReport:
-    level = TestLevel(str(answer.get("level")))
-    if level is not request.level:
-        msg = f"The smoke test was asked for level {request.level}, it reports {level}."
+    level = answer.get("level")
+    if level != request.level:
+        msg = f"The smoke test was asked for level {request.level}, it reports {level!r}."
         raise SmokeTestError(msg)
     machine = answer.get("machine")
     measurements = answer.get("measurements")
     return SmokeReport(
-        level=level,
+        level=request.level,
         machine_description=describe_machine(machine if isinstance(machine, dict) else {}),
         measurements=tuple(measurements) if isinstance(measurements, list) else (),
         seconds=seconds,

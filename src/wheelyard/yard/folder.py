@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wheelyard.errors import YardError
+from wheelyard.files import PART, disk_errors, replace_file
 from wheelyard.locking import held
 from wheelyard.model.record import BuildRecord, TestLevel, TestReport
-from wheelyard.yard.files import PART, disk_errors, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -6,8 +6,8 @@ import dataclasses
 import logging
 from typing import TYPE_CHECKING
 
+from wheelyard.files import disk_errors, replace_file
 from wheelyard.model.index_page import index_pages, relative_wheel_url
-from wheelyard.yard.files import disk_errors, replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from typing import TYPE_CHECKING
 
+from wheelyard.model.metadata import parse_core_metadata
 from wheelyard.model.record import (
     BuildRecord,
     RecordedBuild,
@@ -16,11 +17,10 @@ from wheelyard.model.record import (
     build_digest,
     machine_label,
 )
-from wheelyard.model.metadata import parse_core_metadata
 from wheelyard.wheels.stamp import read_dist_info
 
 if TYPE_CHECKING:
-    import datetime
+    import datetime as dt
     from collections.abc import Mapping
 
     from wheelyard.model.job import Job
@@ -44,7 +44,7 @@ class Made:
     compile_jobs: int
     seconds: Mapping[str, float]
     locks: Mapping[str, str]
-    created: datetime.datetime
+    created: dt.datetime
 
 
 def make_record(tested: TestedWheel, made: Made) -> BuildRecord:

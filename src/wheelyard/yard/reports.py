@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wheelyard.errors import YardError
-from wheelyard.yard.files import disk_errors, replace_file, sweep_parts
+from wheelyard.files import disk_errors, replace_file, sweep_parts
 from wheelyard.yard.folder import WRITERS
 
 if TYPE_CHECKING:

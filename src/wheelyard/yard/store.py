@@ -6,8 +6,8 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from wheelyard.errors import IntegrityError, YardError
+from wheelyard.files import copy_file, create_file, disk_errors, replace_file, sweep_parts
 from wheelyard.wheels.stamp import read_dist_info
-from wheelyard.yard.files import copy_file, create_file, disk_errors, replace_file, sweep_parts
 from wheelyard.yard.folder import WRITERS, StoredWheel, Yard, open_yard
 from wheelyard.yard.reports import put_report
 

@@ -179,6 +179,42 @@ def test_local_symbols_are_not_exported(library: Path) -> None:
     assert not elf.exports("asked")
 
 
+def test_old_version_is_bound_by_those_who_ask_for_it_only(compile_c: Callable[..., Path]) -> None:
+    source = (
+        "void first(void) {}\nvoid second(void) {}\nvoid now(void) {}\n"
+        '__asm__(".symver second,call@V_2");\n__asm__(".symver now,other@@V_2");\n'
+    )
+    script = compile_c("empty.o", "").with_name("versions.map")
+    script.write_text("V_1 { global: first; local: *; };\nV_2 { } V_1;\n")
+    elf = ElfFile.open(compile_c("libversions.so", source, f"-Wl,--version-script={script}"))
+    assert elf.exports("call", "V_2")
+    assert not elf.exports("call")
+    assert not elf.exports("call", "V_1")
+    assert elf.exports("other")
+    assert elf.exports("first", "V_1")
+
+
+def test_symbol_without_version_serves_those_who_ask_for_one(
+    compile_c: Callable[..., Path],
+) -> None:
+    script = compile_c("empty.o", "").with_name("versions.map")
+    script.write_text("V_1 { global: first; };\n")
+    source = "void first(void) {}\nvoid plain(void) {}\n"
+    elf = ElfFile.open(compile_c("libversions.so", source, f"-Wl,--version-script={script}"))
+    assert elf.exports("plain", "V_9")
+    assert not elf.exports("first", "V_9")
+
+
+def test_function_whose_address_a_program_takes_is_not_the_program_s(
+    compile_c: Callable[..., Path],
+) -> None:
+    source = "int puts(const char *);\nint main(int c, char **v) { return v[c] == (char *)puts; }\n"
+    program = compile_c("program", source, "-no-pie", "-fno-pie", "-rdynamic")
+    elf = ElfFile.open(program)
+    assert elf.exports("main")
+    assert not elf.exports("puts")
+
+
 @pytest.mark.parametrize("style", ["sysv", "gnu", "both"])
 def test_each_kind_of_hash_table_will_do(compile_c: Callable[..., Path], style: str) -> None:
     elf = ElfFile.open(compile_c("libdemo.so", LIBRARY, f"-Wl,--hash-style={style}"))

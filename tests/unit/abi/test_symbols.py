@@ -110,6 +110,16 @@ def test_other_cuda_major_is_explained(
     assert "libcudart.so.13" in why
 
 
+def test_library_of_another_cuda_that_torch_does_not_load_is_explained(
+    link_c: Callable[..., Path], make_torch_site: Callable[..., Path]
+) -> None:
+    name = "libcublas.so.12"
+    library = link_c(f"elsewhere/{name}", defines=["cublasCreate_v2"], version=name)
+    extension = link_c("_C.so", asks=["cublasCreate_v2"], needs=[library])
+    found = missing(make_torch_site(cuda=13), extension)["cublasCreate_v2"]
+    assert found.reason is Reason.CUDA_MAJOR
+
+
 def test_symbol_of_a_missing_library_is_explained(
     link_c: Callable[..., Path], make_torch_site: Callable[..., Path]
 ) -> None:
@@ -129,6 +139,7 @@ def test_symbol_of_a_missing_library_is_explained(
         pytest.param("_ZN3c104warnEv", Reason.NOT_LINKED, id="in a library that is not asked for"),
         pytest.param("_PyNoSuchFunction", Reason.PYTHON, id="of another Python"),
         pytest.param("nobody_has_it", Reason.UNKNOWN, id="of nobody"),
+        pytest.param("_ZN12at_elsewhere4callEv", Reason.UNKNOWN, id="named a little like torch's"),
     ],
 )
 def test_other_reasons_are_told_apart(

@@ -276,6 +276,18 @@ def test_netrc_of_the_environment_is_used(
     assert server.authorizations == [basic("you", "pw")] * 2
 
 
+def test_environment_of_the_process_itself_is_not_read(
+    download: Downloader, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login you password pw\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    server.answer(f"/files/{NAME}", status=302, headers={"Location": "/moved"})
+    server.answer("/moved", BODY)
+    assert download(list_file(server)) == BODY
+    assert server.authorizations == [None] * 3
+
+
 def test_proxy_of_the_environment_is_used_except_where_it_is_not_wanted(
     download: Downloader, serve: type[Server]
 ) -> None:

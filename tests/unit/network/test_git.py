@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import fcntl
 import functools
 import http.server
 import logging
 import os
+import shutil
 import subprocess
+import sys
 import tarfile
 import threading
 from typing import TYPE_CHECKING
@@ -279,6 +282,42 @@ def test_cache_left_by_a_killed_git_is_used_again(
     cache.fetch(second)
     assert cache.checkout(second, tmp_path / "tree") == {"setup.py": b"2"}
     assert not (repository / "objects" / "pack" / "tmp_pack_x").exists()
+
+
+SLOW_GIT = """\
+#!/bin/sh
+case "$*" in *" fetch "*) echo >{folder}/started; read -r _ <{folder}/go ;; esac
+exec {git} "$@"
+"""
+
+
+def test_git_that_outlives_a_killed_process_keeps_the_lock(
+    cache: Cache, make_repository: Callable[[str], Repository], tmp_path: Path
+) -> None:
+    upstream = make_repository("project")
+    source = source_of(upstream, upstream.commit(setup__py="1"))
+    folder = tmp_path / "slow"
+    folder.mkdir()
+    (folder / "git").write_text(SLOW_GIT.format(folder=folder, git=shutil.which("git")))
+    (folder / "git").chmod(0o755)
+    os.mkfifo(folder / "started")
+    os.mkfifo(folder / "go")
+    program = (
+        "import pathlib; from wheelyard.model.source import GitSource\n"
+        "from wheelyard.network.git import fetch_commit\n"
+        f"fetch_commit({source!r}, repository=pathlib.Path({str(cache.repository(source))!r}),\n"
+        f"    env={ {**cache.env, 'PATH': f'{folder}:' + cache.env['PATH']}!r})\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program]) as process:
+        (folder / "started").read_text()
+        process.kill()
+    lock = cache.repository(source).with_name(f"{cache.repository(source).name}.lock")
+    with lock.open() as stream:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (folder / "go").write_text("go\n")
+        fcntl.flock(stream, fcntl.LOCK_EX)
+    assert cache.commits(source) == [source.commit]
 
 
 def test_corrupt_objects_are_refused_on_receipt(

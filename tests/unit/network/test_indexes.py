@@ -34,7 +34,7 @@ class Machine:
         return read_index_settings(
             {**self.env, **env},
             home=self.root / "home",
-            cwd=self.root / "work",
+            cwd=self.root / "project",
             etc=self.root / "etc",
         )
 
@@ -142,7 +142,7 @@ def test_every_pip_setting_is_read(machine: Machine) -> None:
     assert settings.proxy == "http://proxy:3128"
     assert settings.trusted_hosts == ("a", "b:8080")
     root = machine.root
-    links = (f"{root}/work/wheels", f"{root}/home/more", "https://page/links.html")
+    links = (f"{root}/project/wheels", f"{root}/home/more", "https://page/links.html")
     assert settings.find_links == links
 
 
@@ -211,12 +211,13 @@ def test_uv_files_are_merged_strongest_first(machine: Machine) -> None:
     assert settings.index_url == "https://user/simple"
     assert settings.find_links == (f"{machine.root}/links", "/u")
     assert settings.offline
+    assert not machine.settings(UV_NO_SYSTEM_CONFIG="1").offline
     origin = str(settings.origins["find_links"])
     assert origin == f"{machine.root}/pyproject.toml, {machine.root}/home/.config/uv/uv.toml"
 
 
 def test_nearest_project_table_is_taken_and_uv_toml_before_pyproject(machine: Machine) -> None:
-    machine.write("work/pyproject.toml", "[tool.other]\n")
+    machine.write("project/pyproject.toml", "[tool.other]\n")
     machine.write("uv.toml", 'index-url = "https://uv-toml/simple"')
     machine.write("pyproject.toml", '[tool.uv]\nindex-url = "https://pyproject/simple"')
     assert machine.settings().index_url == "https://uv-toml/simple"
@@ -251,7 +252,15 @@ def test_credentials_of_a_named_index_are_put_into_its_url(machine: Machine) -> 
         UV_INDEX_MY_INDEX_PASSWORD="p@ss",  # noqa: S106
     )
     assert settings.extra_index_urls == ("https://me:p%40ss@host/simple",)
-    assert "p%40ss" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "variable", ["PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_PROXY"]
+)
+def test_representation_shows_no_credentials(machine: Machine, variable: str) -> None:
+    settings = machine.settings(**{variable: "https://me:s3cret@host/simple"})
+    assert "s3cret" not in repr(settings)
+    assert variable in repr(settings)
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_killed_fetch_leaves_nothing_that_a_later_one_trips_over(fetch: Fetcher)
     folder = sdist_path(SOURCE, fetch.cache).parent
     command = [sys.executable, "-c", program_that_fetches(fetch), "kill"]
     assert subprocess.run(command, check=False).returncode == -9
-    assert len(list(folder.glob(".probe-1.0.tar.gz.*"))) == 1
+    assert len(list(folder.glob(".part-probe-1.0.tar.gz.*"))) == 1
     assert not sdist_path(SOURCE, fetch.cache).exists()
     assert fetch(SOURCE).path.read_bytes() == BODY
     assert sorted(path.name for path in folder.iterdir()) == [".lock", "probe-1.0.tar.gz"]

@@ -144,8 +144,7 @@ def test_failing_patch_names_patch_file_and_hunk(patch: Patcher, lines: FetchedS
     assert "0007-wrong.patch does not apply to probe-1.0.tar.gz" in message
     assert "setup.py, hunk 2 of 2 (@@ -10,4 +10,4 @@ def x():)" in message
     assert "`versions` in the recipe" in message
-    assert patch.left in ([], [".source.partial"])
-    assert not patch.tree.exists()
+    assert patch.left == []
 
 
 def test_patch_for_a_missing_file_says_so(patch: Patcher, fetch_sdist: FetchSdist) -> None:
@@ -200,12 +199,16 @@ def test_context_must_be_whole(patch: Patcher, fetch_sdist: FetchSdist) -> None:
         patch(other, patch.write("0001-first.patch", FIRST))
 
 
-def test_it_works_inside_another_repository(patch: Patcher, lines: FetchedSource) -> None:
+def test_repository_around_the_tree_has_no_say(patch: Patcher, fetch_sdist: FetchSdist) -> None:
     patch.tree.parent.mkdir()
-    env = {"PATH": os.environ["PATH"]}
-    subprocess.run(["git", "init", "--quiet", str(patch.tree.parent)], check=True, env=env)
+    around = ["git", "-C", str(patch.tree.parent)]
+    for arguments in (["init", "--quiet"], ["config", "apply.ignoreWhitespace", "change"]):
+        subprocess.run([*around, *arguments], check=True, env={"PATH": os.environ["PATH"]})
     patch.env |= {"GIT_DIR": str(patch.tree.parent / ".git"), "GIT_PREFIX": "x/"}
-    patch(lines, patch.write("0001-first.patch", FIRST))
+    path = patch.write("0001-first.patch", FIRST)
+    with pytest.raises(PatchError, match="hunk 1 of 1"):
+        patch(fetch_sdist(**{"setup.py": LINES.replace("line 2", "line  2")}), path)
+    patch(fetch_sdist(**{"setup.py": LINES}), path)
     assert (patch.tree / "setup.py").read_text().startswith("LINE 1\n")
 
 

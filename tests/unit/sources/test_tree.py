@@ -112,3 +112,9 @@ def test_folder_is_copied_without_repository_and_leftovers(tree: Path, tmp_path:
     }
     assert copied == {*kept, "pkg/a.py", "run", "link", "folder-link"}
     assert (tmp_path / "copy" / "run").lstat().st_mtime == SOURCE_TIME
+
+
+def test_file_that_is_only_named_like_a_build_folder_is_copied(tree: Path, tmp_path: Path) -> None:
+    (tree / "build").write_text("a script")
+    copy_folder(tree, tmp_path / "copy")
+    assert (tmp_path / "copy" / "build").is_file()

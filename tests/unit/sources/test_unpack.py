@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wheelyard.errors import DiskError, IntegrityError
-from wheelyard.network.files import disk_errors
+from wheelyard.files import disk_errors
 from wheelyard.sources.tree import SOURCE_TIME
 from wheelyard.sources.unpack import Limits, unpack
 

@@ -470,12 +470,26 @@ def absolute_rpath(bench: Bench) -> CheckReport:
     return bench.check(files={EXTENSION: bench.extension(options=options)})
 
 
+def needing_glibc(bench: Bench, version: str, *, tag: str = TAG) -> CheckReport:
+    libc = bench.link("elsewhere/libm.so.6", defines=["newer"], version=version)
+    extension = bench.extension(asks=["newer"], needs=[libc])
+    return bench.check(files={EXTENSION: extension}, surroundings=False, tag=tag)
+
+
 @case(FindingKind.PLATFORM_TAG, r"needs glibc 2\.35, .* promises that 2\.28 is enough")
 def platform_tag_that_promises_too_much(bench: Bench) -> CheckReport:
-    libc = bench.link("elsewhere/libm.so.6", defines=["newer"], version="GLIBC_2.35")
-    needs = [libc, bench.site / "torch/lib/libc10.so"]
-    extension = bench.extension(asks=["newer"], needs=needs)
-    return bench.check(files={EXTENSION: extension}, surroundings=False)
+    return needing_glibc(bench, "GLIBC_2.35")
+
+
+@case(FindingKind.PLATFORM_TAG, r"needs glibc 2\.36, .* promises that 2\.28 is enough")
+def relocations_that_need_a_newer_loader(bench: Bench) -> CheckReport:
+    return needing_glibc(bench, "GLIBC_ABI_DT_RELR")
+
+
+@case(FindingKind.PLATFORM_TAG, r"needs glibc 2\.20, .* promises that 2\.17 is enough")
+def one_platform_tag_of_two_that_promises_too_much(bench: Bench) -> CheckReport:
+    tag = f"cp312-cp312-manylinux_2_17_{MACHINE}.manylinux_2_28_{MACHINE}"
+    return needing_glibc(bench, "GLIBC_2.20", tag=tag)
 
 
 @case(FindingKind.GPU_CODE_MISSING, r"has no GPU code for 12\.0 PTX 12\.0")

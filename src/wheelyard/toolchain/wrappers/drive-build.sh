@@ -15,6 +15,8 @@ start_server() {
   done
 }
 
+[ -n "${WHEELYARD_SCCACHE-}" ] || exec "$@"
+
 start_server
 "$@"
 status=$?

@@ -2,6 +2,7 @@
 # The host compiler behind the compile cache, under its own name: torch takes the first word of
 # CXX for the compiler, so "sccache g++" would be asked for its version in vain.
 case ${0##*/} in
-  *++) exec "$WHEELYARD_SCCACHE" "$WHEELYARD_CXX" "$@" ;;
-  *) exec "$WHEELYARD_SCCACHE" "$WHEELYARD_CC" "$@" ;;
+  *++) compiler=$WHEELYARD_CXX ;;
+  *) compiler=$WHEELYARD_CC ;;
 esac
+exec ${WHEELYARD_SCCACHE:+"$WHEELYARD_SCCACHE"} "$compiler" "$@"

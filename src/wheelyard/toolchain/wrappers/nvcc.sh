@@ -16,4 +16,4 @@ done
 if [ -z "$compiles" ] || [ -z "$seed" ]; then
   exec "$CUDA_HOME/bin/nvcc" "$@"
 fi
-exec "$WHEELYARD_SCCACHE" "$CUDA_HOME/bin/nvcc" "-frandom-seed=$seed" "$@"
+exec ${WHEELYARD_SCCACHE:+"$WHEELYARD_SCCACHE"} "$CUDA_HOME/bin/nvcc" "-frandom-seed=$seed" "$@"

@@ -5,12 +5,21 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from wheelyard.errors import DiskError
-from wheelyard.yard.files import copy_file, create_file, disk_errors, replace_file, sweep_parts
+from wheelyard.files import (
+    appearing,
+    copy_file,
+    create_file,
+    disk_errors,
+    replace_file,
+    sweep_parts,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -91,6 +100,48 @@ def test_refusal_of_the_disk_says_where_and_what_to_do(
         raise OSError(number, os.strerror(number))
 
 
-def test_other_errors_pass(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), disk_errors(tmp_path):
-        raise FileNotFoundError
+def test_other_errors_are_the_disks_too_and_say_their_cause(tmp_path: Path) -> None:
+    with pytest.raises(DiskError, match="Not a directory"), disk_errors(tmp_path):
+        raise NotADirectoryError(errno.ENOTDIR, "Not a directory")
+
+
+def test_file_appears_when_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with appearing(path) as stream:
+        stream.write(b"new")
+        stream.flush()
+        assert not path.exists()
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_failed_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def interrupted() -> None:
+        with appearing(path) as stream:
+            stream.write(b"new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [("file", b"old")]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    program = (
+        "import os, sys, pathlib; from wheelyard.files import appearing\n"
+        "with appearing(pathlib.Path(sys.argv[1])) as stream:\n"
+        "    stream.write(b'half'); stream.flush(); os.kill(os.getpid(), 9)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "file")]
+    assert subprocess.run(command, check=False).returncode == -9
+    assert [entry.name.startswith(".part-file.") for entry in tmp_path.iterdir()] == [True]
+    sweep_parts(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_error_of_the_disk_names_the_path(tmp_path: Path) -> None:
+    with pytest.raises(DiskError, match="missing/file"), disk_errors(tmp_path):
+        (tmp_path / "missing" / "file").write_bytes(b"")

@@ -6,20 +6,22 @@ import contextlib
 import errno
 import hashlib
 import os
+import tempfile
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from wheelyard.errors import DiskError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 PART = ".part-"
-"""How the name of a file begins that is being written; its writer holds a lock."""
+"""How the name of a file begins that is being written; its writer holds a lock, and whoever holds
+that lock later may sweep it."""
 
 _CHUNK = 1 << 20
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
-_ELSEWHERE = "or take another yard with --yard"
+_ELSEWHERE = "or take another folder (--yard, WHEELYARD_CACHE)"
 _NOT_ALLOWED = f"you may not write there. Change its permissions, {_ELSEWHERE}"
 _REASONS = {
     errno.ENOSPC: f"the disk is full. Free some space, {_ELSEWHERE}",
@@ -32,15 +34,32 @@ _REASONS = {
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Say what to do where the disk refuses to keep something below ``path``."""
+    """Say what to do where the disk refuses to read or keep something below ``path``."""
     try:
         yield
     except OSError as error:
-        reason = _REASONS.get(error.errno or 0)
-        if reason is None:
-            raise
-        msg = f"Cannot write {error.filename or path}: {reason}."
+        cause = str(error.strerror or error)
+        reason = _REASONS.get(error.errno or 0, f"{cause}. Check the disk and the folder")
+        msg = f"Cannot read or write {error.filename or path}: {reason}."
         raise DiskError(msg) from error
+
+
+@contextlib.contextmanager
+def appearing(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file beside ``path`` that takes its place, on disk, when the block ends well."""
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f"{PART}{path.name}.", delete=False
+    ) as stream:
+        part = Path(stream.name)
+        try:
+            yield stream
+            os.fchmod(stream.fileno(), 0o644)
+            _sync(stream)
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    sync_folder(path.parent)
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -86,6 +105,12 @@ def sweep_parts(folder: Path) -> None:
     """Remove what a crash left half-written; the caller holds the writers' lock."""
     for part in folder.glob(f"{PART}*"):
         part.unlink()
+
+
+def file_sha256(path: Path) -> str:
+    """Digest a file without holding it in memory."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

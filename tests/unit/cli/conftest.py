@@ -1,0 +1,75 @@
+"""A finished wheel of the probe in the yard of its farm."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+from packaging.specifiers import SpecifierSet
+
+from wheelyard.farm import load_farm
+from wheelyard.model.record import BuildRecord, RecordedBuild, RecordedCheck, RecordedToolkit
+from wheelyard.wheels.stamp import read_dist_info
+from wheelyard.workshop import Options, open_workshop
+from wheelyard.yard.store import StoredWheel, open_yard, store_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from wheelyard.model.job import Job
+
+
+@pytest.fixture
+def store_probe(
+    probe_farm: Path, make_wheel: Callable[..., Path], make_probe_job: Callable[..., Job]
+) -> Callable[..., StoredWheel]:
+    """Return a function that stores a wheel of the probe, as the farm stands now."""
+
+    def store(**words: object) -> StoredWheel:
+        job = make_probe_job(**words)
+        yard = open_yard(probe_farm / "yard")
+        workshop = open_workshop(load_farm(probe_farm), yard, env={"PATH": ""}, options=Options())
+        fingerprint = workshop.fingerprint(job)
+        path = make_wheel(
+            name="probe",
+            version=str(job.wheel_version),
+            tag=f"{job.cell.python.python_tag}-{job.cell.python.abi_tag}-manylinux_2_17_x86_64",
+            requires=["torch==2.11.0", "packaging"],
+        )
+        metadata = read_dist_info(path, "METADATA")
+        record = BuildRecord(
+            identifier=job.identifier,
+            index_label=job.index_label,
+            filename=path.name,
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            size=path.stat().st_size,
+            name=job.version.recipe,
+            version=job.wheel_version,
+            revision=job.version.revision,
+            requires_python=SpecifierSet(">=3.9"),
+            core_metadata_sha256=hashlib.sha256(metadata).hexdigest(),
+            python=str(job.cell.python),
+            torch=str(job.cell.torch),
+            machine=job.cell.machine,
+            gpu_archs=tuple(str(arch) for arch in job.gpu_archs),
+            plan_fingerprint=fingerprint.sha256,
+            build_digest="4" * 64,
+            fingerprint_inputs=dict(fingerprint.inputs),
+            source_sha256="6" * 64,
+            patches=(),
+            locks={},
+            compiler="gcc 12.2.0",
+            sandbox="unshare",
+            toolkit=RecordedToolkit(provider="index", version="13.0"),
+            torch_origin="locked",
+            seconds={"build": 60.0},
+            build=RecordedBuild(seconds=60.0, cpu_seconds=110.0, compile_jobs=2),
+            check=RecordedCheck(passed=True),
+            created=dt.datetime(2026, 11, 23, tzinfo=dt.UTC),
+        )
+        return store_wheel(yard, path, record)
+
+    return store

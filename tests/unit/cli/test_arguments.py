@@ -1,0 +1,80 @@
+"""The words of the command line."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+import wheelyard
+from wheelyard import errors
+from wheelyard.cli.arguments import make_parser
+
+COMMANDS = (
+    *("build", "check", "clean", "doctor", "explain", "fetch", "index", "list", "log", "matrix"),
+    *("plan", "schema", "smoke", "update"),
+)
+
+
+def _help(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as caught:
+        make_parser().parse_args([*words, "--help"])
+    assert caught.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_every_command_is_listed_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    text = _help(capsys)
+    listed = re.findall(r"^    ([a-z]+) +\S", text, re.MULTILINE)
+    assert sorted(listed) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_takes_the_common_options(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    text = _help(capsys, command)
+    for option in ("--farm DIR", "--yard DIR", "--json", "--verbose"):
+        assert option in text
+
+
+def test_help_names_the_exit_code_of_every_error(capsys: pytest.CaptureFixture[str]) -> None:
+    text = " ".join(_help(capsys).partition("exit codes:")[2].split())
+    documented = {int(number) for number in re.findall(r"(?:^|, )(\d+) ", text)}
+    raised = {
+        kind.exit_code
+        for _, kind in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(kind, errors.WheelyardError)
+    }
+    assert documented == raised | {0, errors.INTERRUPTED_EXIT_CODE}
+
+
+def test_version_of_a_recipe_is_not_that_of_wheelyard(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = make_parser().parse_args(["build", "probe", "--version", "1.0"])
+    assert arguments.recipe_version == "1.0"
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(["--version"])
+    assert capsys.readouterr().out == f"{wheelyard.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param([], id="no-command"),
+        pytest.param(["bake"], id="unknown-command"),
+        pytest.param(["build"], id="no-recipe"),
+        pytest.param(["build", "probe", "--gpus", "9.0"], id="unknown-option"),
+        pytest.param(["build", "probe", "--jobs", "many"], id="no-number"),
+        pytest.param(["build", "probe", "--sandbox", "docker"], id="unknown-sandbox"),
+        pytest.param(["update", "wheels"], id="unknown-kind"),
+        pytest.param(["check"], id="no-wheel"),
+    ],
+)
+def test_wrong_usage_ends_with_its_exit_code(
+    capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        make_parser().parse_args(words)
+    assert caught.value.code == errors.UsageError.exit_code
+    assert "usage: wheelyard" in capsys.readouterr().err

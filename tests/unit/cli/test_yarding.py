@@ -1,0 +1,260 @@
+"""Commands over finished wheels."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from subprocess import CompletedProcess
+
+    from wheelyard.yard.store import StoredWheel
+
+    Run = Callable[..., CompletedProcess[str]]
+    Store = Callable[..., StoredWheel]
+
+IDENTIFIER = "probe-1.1-cp312-torch2.11.0-cu130-x86_64"
+
+
+def test_check_shows_a_report_of_every_wheel(
+    wheelyard: Run, make_wheel: Callable[..., Path]
+) -> None:
+    wheels = [make_wheel(name=name, version="1.0+cu130.torch2.11.0") for name in ("one", "two")]
+    done = wheelyard("check", *wheels)
+    reports = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
+    assert [line.partition(":")[0] for line in reports] == [wheel.name for wheel in wheels]
+
+
+def test_check_of_a_bad_wheel_ends_with_its_exit_code_after_looking_at_all(
+    wheelyard: Run, make_wheel: Callable[..., Path], tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad-1.0-py3-none-any.whl"
+    bad.write_bytes(b"no archive")
+    good = make_wheel(name="good")
+    done = wheelyard("check", bad, good)
+    assert done.returncode == 12
+    assert f"1 of 2 wheels must not be used: {bad.name}" in done.stderr
+    assert good.name in done.stdout
+
+
+def test_check_says_the_same_to_programs(wheelyard: Run, make_wheel: Callable[..., Path]) -> None:
+    done = wheelyard("check", make_wheel(), "--json")
+    (report,) = json.loads(done.stdout)["reports"]
+    assert report["filename"] == "demo-1.0-py3-none-any.whl"
+
+
+def test_check_holds_wheels_against_the_torch_that_is_named(
+    wheelyard: Run,
+    make_wheel: Callable[..., Path],
+    make_torch_site: Callable[..., Path],
+    link_c: Callable[..., Path],
+) -> None:
+    site = make_torch_site()
+    needed = site / "torch" / "lib" / "libc10.so"
+    extension = link_c("demo.so", asks=["_ZN3c107missingEv"], needs=[needed])
+    wheel = make_wheel(
+        tag="cp312-cp312-linux_x86_64",
+        files={"demo.cpython-312-x86_64-linux-gnu.so": extension.read_bytes()},
+    )
+    assert "missing-symbol" not in wheelyard("check", wheel).stdout
+    done = wheelyard("check", wheel, "--torch-site", site)
+    assert "missing-symbol" in done.stdout
+    assert "c10::missing()" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        pytest.param(["gone.whl"], "There is no wheel gone.whl.", id="no-wheel"),
+        pytest.param(
+            ["{wheel}", "--torch-site", "nowhere"],
+            "There is no torch in nowhere. Give the folder that holds `torch`.",
+            id="no-torch",
+        ),
+    ],
+)
+def test_check_of_what_is_not_there_is_a_usage_error(
+    wheelyard: Run, make_wheel: Callable[..., Path], words: list[str], expected: str
+) -> None:
+    wheel = str(make_wheel())
+    done = wheelyard("check", *(word.replace("{wheel}", wheel) for word in words))
+    assert done.returncode == 2
+    assert expected in done.stderr
+
+
+def test_index_is_written_and_its_url_shown(
+    wheelyard: Run, probe_farm: Path, store_probe: Store
+) -> None:
+    store_probe()
+    done = wheelyard("index", "--farm", probe_farm)
+    assert done.returncode == 0
+    url = done.stdout.splitlines()[-1]
+    assert url == (probe_farm / "yard" / "index" / "simple").as_uri()
+    assert (probe_farm / "yard" / "index" / "simple" / "probe" / "index.html").is_file()
+
+
+def test_index_that_is_up_to_date_is_not_written(
+    wheelyard: Run, probe_farm: Path, store_probe: Store
+) -> None:
+    store_probe()
+    first = json.loads(wheelyard("index", "--json", "--farm", probe_farm).stdout)
+    second = json.loads(wheelyard("index", "--json", "--farm", probe_farm).stdout)
+    assert first["written"] == first["pages"] == second["pages"] > 0
+    assert second["written"] == 0
+
+
+def test_missing_yard_is_told_with_what_to_do(wheelyard: Run, probe_farm: Path) -> None:
+    done = wheelyard("index", "--farm", probe_farm)
+    assert done.returncode == 14
+    assert "Build a wheel first, or name its folder with --yard" in done.stderr
+    assert not (probe_farm / "yard").exists()
+
+
+def test_explain_of_a_finished_job_shows_how_it_was_made(
+    wheelyard: Run, probe_farm: Path, store_probe: Store
+) -> None:
+    stored = store_probe()
+    done = wheelyard("explain", IDENTIFIER, "--farm", probe_farm)
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"{IDENTIFIER}: done\n")
+    rows = dict(line.split(None, 1) for line in done.stdout.splitlines()[2:])
+    assert rows["wheel"] == str(stored.path)
+    assert rows["gpu_archs"] == "8.0 9.0 12.0"
+    assert rows["torch"] == "2.11.0+cu130 (locked)"
+    assert rows["tested"] == "not"
+
+
+def test_explain_of_a_stale_job_says_what_changed(
+    wheelyard: Run, probe_farm: Path, recipe_text: str, store_probe: Store
+) -> None:
+    store_probe()
+    changed = recipe_text.replace('PROBE = "version"', 'PROBE = "other"')
+    (probe_farm / "recipes/probe.toml").write_text(changed, encoding="utf-8")
+    done = wheelyard("explain", IDENTIFIER, "--farm", probe_farm)
+    assert done.stdout.startswith(f"{IDENTIFIER}: stale\n  changed build: ")
+    assert '"other"' in done.stdout
+
+
+def test_plan_shows_done_and_stale_jobs(
+    wheelyard: Run, probe_farm: Path, recipe_text: str, store_probe: Store
+) -> None:
+    store_probe()
+    select = "probe-1.1-*-torch2.11.0-cu130-x86_64"
+    states = wheelyard("plan", select, "--farm", probe_farm).stdout.splitlines()
+    assert [line.split()[0] for line in states[1:4]] == ["missing", "done", "missing"]
+    changed = recipe_text.replace('DEPTH = "1"', 'DEPTH = "2"')
+    (probe_farm / "recipes/probe.toml").write_text(changed, encoding="utf-8")
+    states = wheelyard("plan", select, "--farm", probe_farm).stdout.splitlines()
+    assert [line.split()[0] for line in states[1:4]] == ["missing", "stale", "missing"]
+    assert "build: " in states[2]
+
+
+def test_explain_of_a_missing_job_says_so(wheelyard: Run, probe_farm: Path) -> None:
+    done = wheelyard("explain", IDENTIFIER, "--farm", probe_farm)
+    assert (done.returncode, done.stdout) == (0, f"{IDENTIFIER}: missing\n")
+
+
+def test_explain_of_an_impossible_job_says_why(wheelyard: Run, probe_farm: Path) -> None:
+    identifier = "probe-1.1-cp312-torch2.8.0-cu128-aarch64"
+    done = wheelyard("explain", identifier, "--farm", probe_farm)
+    expected = "not built: torch 2.8.0 on aarch64 has no CUDA wheels on the index.\n"
+    assert (done.returncode, done.stdout) == (0, expected)
+
+
+def test_explain_of_an_unknown_job_is_an_error(wheelyard: Run, probe_farm: Path) -> None:
+    done = wheelyard("explain", "probe-9-cp312", "--farm", probe_farm)
+    assert done.returncode == 4
+    assert "No job is named 'probe-9-cp312'. `wheelyard matrix` shows" in done.stderr
+
+
+def test_log_is_printed_as_it_is(wheelyard: Run, probe_farm: Path, store_probe: Store) -> None:
+    store_probe()
+    log = probe_farm / "yard" / "logs" / f"{IDENTIFIER}.log"
+    log.parent.mkdir(exist_ok=True)
+    log.write_bytes(b"+ build\n[1/1] nvcc \xff\n")
+    done = wheelyard("log", IDENTIFIER, "--farm", probe_farm)
+    assert done.stdout == "+ build\n[1/1] nvcc \N{REPLACEMENT CHARACTER}\n"
+    done = wheelyard("log", "other", "--farm", probe_farm)
+    assert done.returncode == 4
+    assert f"There is no log of 'other'. Logs: {IDENTIFIER}." in done.stderr
+
+
+def test_report_from_another_machine_is_taken_in(
+    wheelyard: Run, probe_farm: Path, store_probe: Store, tmp_path: Path
+) -> None:
+    store_probe()
+    report = tmp_path / "report.json"
+    machine = {"gpu": "NVIDIA H100 80GB HBM3", "driver": "580.159.04"}
+    answer = {"level": "ran-on-gpu", "machine": machine, "measurements": [{"error": 1e-7}]}
+    report.write_text(json.dumps(answer), encoding="utf-8")
+    done = wheelyard("smoke", IDENTIFIER, "--report", report, "--farm", probe_farm)
+    assert done.returncode == 0
+    assert f"{IDENTIFIER}: ran-on-gpu on NVIDIA H100 80GB HBM3, driver 580" in done.stdout
+    explained = wheelyard("explain", IDENTIFIER, "--farm", probe_farm).stdout
+    assert "tested        ran-on-gpu" in explained
+
+
+@pytest.mark.parametrize(
+    "text", [None, "{", "[]", "{}", '{"machine": {}, "level": "perfect", "measurements": []}']
+)
+def test_file_that_is_no_report_is_refused(
+    wheelyard: Run, probe_farm: Path, store_probe: Store, tmp_path: Path, text: str | None
+) -> None:
+    store_probe()
+    report = tmp_path / "report.json"
+    if text is not None:
+        report.write_text(text, encoding="utf-8")
+    done = wheelyard("smoke", IDENTIFIER, "--report", report, "--farm", probe_farm)
+    assert done.returncode == 3
+    assert f"{report} is not a report of a smoke test" in done.stderr
+    assert not list((probe_farm / "yard").glob("reports/*/*"))
+
+
+def test_report_of_a_wheel_that_the_yard_does_not_have_is_refused(
+    wheelyard: Run, probe_farm: Path, store_probe: Store, tmp_path: Path
+) -> None:
+    store_probe()
+    done = wheelyard("smoke", "other", "--report", tmp_path / "x", "--farm", probe_farm)
+    assert done.returncode == 4
+    assert f"has no 'other'. It has:\n  {IDENTIFIER}" in done.stderr
+
+
+def test_clean_shows_the_parts_of_the_cache_and_deletes_those_named(
+    wheelyard: Run, tmp_path: Path
+) -> None:
+    for part in ("compile", "torch"):
+        (tmp_path / "cache" / part / "x").mkdir(parents=True)
+        (tmp_path / "cache" / part / "x" / "file").write_bytes(b"1234")
+    shown = wheelyard("clean")
+    assert [line.split() for line in shown.stdout.splitlines()[:3]] == [
+        ["PART", "SIZE"],
+        ["compile", "4", "bytes"],
+        ["torch", "4", "bytes"],
+    ]
+    assert (tmp_path / "cache" / "compile").exists()
+
+    wheelyard("clean", "compile")
+    assert not (tmp_path / "cache" / "compile").exists()
+    assert (tmp_path / "cache" / "torch").exists()
+
+    wheelyard("clean", "--all")
+    assert not (tmp_path / "cache" / "torch").exists()
+
+
+def test_clean_of_an_unknown_part_names_the_known_ones_and_deletes_nothing(
+    wheelyard: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "cache" / "torch").mkdir(parents=True)
+    done = wheelyard("clean", "torch", "torhc")
+    assert done.returncode == 4
+    assert "has no part 'torhc'. It has: torch." in done.stderr
+    assert (tmp_path / "cache" / "torch").exists()
+
+
+def test_clean_of_an_empty_machine_is_no_error(wheelyard: Run) -> None:
+    assert wheelyard("clean").returncode == 0
+    assert wheelyard("clean", "--all").returncode == 0

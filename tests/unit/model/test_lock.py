@@ -1,0 +1,137 @@
+"""Lock files: their names, their headers, their entries; and those of this repository."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from wheelyard.cli.updating import wanted_locks
+from wheelyard.farm import load_farm
+from wheelyard.model.cell import CudaVersion, TorchBuild
+from wheelyard.model.lock import (
+    Lock,
+    build_lock_request,
+    runtime_lock_request,
+    toolkit_lock_request,
+    torch_lock_request,
+    without,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wheelyard.model.lock import LockRequest
+    from wheelyard.model.recipe import Recipe
+
+TEXT = """\
+# wheelyard lock of: x; Python >= 3.10; x86_64
+filelock==3.20.0 ; sys_platform == 'linux' \\
+    --hash=sha256:aa \\
+    --hash=sha256:bb
+Jinja2==3.1.6 \\
+    --hash=sha256:cc
+nvidia-cuda-runtime==13.0.96 ; platform_machine == 'x86_64' \\
+    --hash=sha256:dd
+"""
+HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
+PIN = re.compile(r"[a-z0-9][a-z0-9.-]*==[^ ]+( ; .+)? \\")
+
+
+def _request() -> LockRequest:
+    return torch_lock_request(
+        TorchBuild.parse("2.11.0+cu130"),
+        python="3.10",
+        machines=("aarch64", "x86_64"),
+        requirement="torch==2.11.0",
+    )
+
+
+def test_header_says_requirements_python_and_machines() -> None:
+    request = _request()
+    assert request.header == ("# wheelyard lock of: torch==2.11.0; Python >= 3.10; aarch64, x86_64")
+    assert str(request.path) == "locks/torch/2.11.0+cu130.txt"
+
+
+def test_lock_names_what_it_pins_in_normalized_spelling() -> None:
+    lock = Lock(request=_request(), text=TEXT)
+    assert lock.names == {"filelock", "jinja2", "nvidia-cuda-runtime"}
+
+
+def test_digest_of_a_lock_is_that_of_all_its_text() -> None:
+    lock = Lock(request=_request(), text=TEXT)
+    assert lock.sha256 != Lock(request=_request(), text=TEXT.replace("sha256:cc", "ce")).sha256
+
+
+def test_entry_that_is_left_out_takes_its_hashes_along() -> None:
+    text = without(TEXT, frozenset({canonicalize_name("jinja2")}))
+    assert text == (
+        "filelock==3.20.0 ; sys_platform == 'linux' \\\n"
+        "    --hash=sha256:aa \\\n"
+        "    --hash=sha256:bb\n"
+        "nvidia-cuda-runtime==13.0.96 ; platform_machine == 'x86_64' \\\n"
+        "    --hash=sha256:dd\n"
+    )
+
+
+def test_all_entries_left_out_leave_nothing() -> None:
+    names = Lock(request=_request(), text=TEXT).names
+    assert not without(TEXT, names)
+
+
+def test_build_lock_has_the_frontend_beside_the_recipe_s_requirements(probe: Recipe) -> None:
+    request = build_lock_request(probe.version("1.0"))
+    assert request.requirements == ("build", "packaging", "setuptools>=77")
+    assert str(request.path) == "locks/build/probe-1.0.txt"
+
+
+def test_runtime_lock_has_what_the_wheel_requires(probe: Recipe) -> None:
+    request = runtime_lock_request(probe.version("1.0"))
+    assert request.requirements == ("packaging",)
+    assert str(request.path) == "locks/runtime/probe-1.0.txt"
+
+
+def test_toolkit_lock_serves_both_machines() -> None:
+    request = toolkit_lock_request(CudaVersion(13, 0), Requirement("cuda-toolkit[nvcc]==13.0.*"))
+    assert request.header.endswith("of: cuda-toolkit[nvcc]==13.0.*; Python >= 3.9; aarch64, x86_64")
+    assert str(request.path) == "locks/toolkit/13.0.txt"
+
+
+@pytest.fixture(params=[".", "tests/packages"])
+def farm_folder(request: pytest.FixtureRequest, repository: Path) -> Path:
+    return repository / str(request.param)
+
+
+def test_every_lock_that_the_farm_wants_is_there_and_current(farm_folder: Path) -> None:
+    farm = load_farm(farm_folder)
+    for request in wanted_locks(farm):
+        pins = farm.lock(request).names
+        assert bool(pins) == bool(request.requirements), request.path
+
+
+def test_every_lock_that_is_there_is_wanted(farm_folder: Path) -> None:
+    wanted = {farm_folder / request.path for request in wanted_locks(load_farm(farm_folder))}
+    assert set(farm_folder.glob("locks/*/*")) == wanted
+
+
+def test_every_entry_of_a_lock_is_pinned_and_hashed_and_no_url_stands_in_it(
+    farm_folder: Path,
+) -> None:
+    paths = list(farm_folder.glob("locks/*/*.txt"))
+    assert paths
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        assert "://" not in text
+        hashed = True
+        for line in text.splitlines()[1:]:
+            if line.startswith(" "):
+                assert HASH.fullmatch(line), f"{path}: {line}"
+                hashed = True
+                continue
+            assert PIN.fullmatch(line), f"{path}: {line}"
+            assert hashed, f"{path}: the entry before {line} has no hash"
+            hashed = False
+        assert hashed, f"{path}: the last entry has no hash"

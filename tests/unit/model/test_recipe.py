@@ -1,0 +1,238 @@
+"""Recipes: what is refused and how it is told, and what the values say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from packaging.version import Version
+
+from wheelyard.errors import ImpossibleCellError, InputFileError, UnknownNameError
+from wheelyard.model.cell import Cell, CudaVersion, PythonVersion, TorchBuild
+from wheelyard.model.recipe import find_recipe, source_to_json
+from wheelyard.model.source import FolderSource, GitSource, SdistSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wheelyard.model.recipe import Recipe
+
+
+def _cell(python: str, torch: str) -> Cell:
+    return Cell(PythonVersion.parse(python), TorchBuild.parse(torch), "x86_64")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "expected"),
+    [
+        pytest.param(
+            'name = "probe"',
+            'name = "Pro_be"',
+            "'Pro_be' is not a normalized name; write 'pro-be' - at `$.name`",
+            id="unnormalized-name",
+        ),
+        pytest.param(
+            'version = "1.1"',
+            'version = "one"',
+            "Invalid version: 'one' - at `$.versions[1].version`",
+            id="bad-version",
+        ),
+        pytest.param(
+            'python = ">=3.10"',
+            'python = "3.10 or later"',
+            "Invalid specifier: '3.10 or later' - at `$.versions[1].python`",
+            id="bad-specifier",
+        ),
+        pytest.param(
+            'torch = ">=2.10"',
+            'torch = "new"',
+            "Invalid specifier: 'new' - at `$.patches[1].torch`",
+            id="bad-specifier-of-a-patch",
+        ),
+        pytest.param(
+            '"setuptools>=77"',
+            '"ninja", "setuptools >= 77 or so"',
+            "given 'setuptools >= 77 or so' - at `$.build.requires[1]`",
+            id="bad-build-requirement",
+        ),
+        pytest.param(
+            'requires = ["packaging"]',
+            'requires = ["pack aging"]',
+            "given 'pack aging' - at `$.wheel.requires[0]`",
+            id="bad-requirement",
+        ),
+        pytest.param(
+            'version = "1.1"',
+            'version = "1.0.0"',
+            "Version '1.0.0' is given twice - at `$.versions[1].version`",
+            id="repeated-version",
+        ),
+        pytest.param(
+            'versions = ">=1.1"',
+            'versions = ">=2"',
+            "'>=2' of patch '0001-first.patch' matches no version of 1.0, 1.1 - at "
+            "`$.patches[0].versions`",
+            id="patch-that-matches-no-version",
+        ),
+        pytest.param(
+            'path = "../source"',
+            'path = "../source"\n[versions.git]\nurl = "u"\ncommit = "' + "a" * 40 + '"',
+            "Give exactly one of sdist, git, folder; there are 2 - at `$.versions[1]`",
+            id="two-sources",
+        ),
+        pytest.param(
+            '[versions.folder]\npath = "../source"',
+            "",
+            "Give exactly one of sdist, git, folder; there are 0 - at `$.versions[1]`",
+            id="no-source",
+        ),
+        pytest.param(
+            '["8.0", "9.0"]',
+            '["8.0", "sm_90"]',
+            "'sm_90' is not a GPU target. Write compute capabilities, as in 9.0 or 12.0+PTX. - at "
+            "`$.gpu-archs.'12.0'`",
+            id="bad-gpu-target",
+        ),
+        pytest.param(
+            '["8.0", "9.0"]',
+            "[]",
+            "The list of GPU targets is empty - at `$.gpu-archs.'12.0'`",
+            id="no-gpu-target",
+        ),
+        pytest.param(
+            '"12.8" =',
+            "twelve =",
+            "is not a CUDA version. Write it as 13.0 or cu130. - at `$.gpu-archs.'twelve'`",
+            id="bad-cuda",
+        ),
+    ],
+)
+def test_refusal_names_file_key_path_and_value(
+    parse_text: Callable[[str], Recipe], recipe_text: str, right: str, wrong: str, expected: str
+) -> None:
+    assert right in recipe_text
+    with pytest.raises(InputFileError) as caught:
+        parse_text(recipe_text.replace(right, wrong, 1))
+    assert str(caught.value).endswith(f"{expected} in probe.toml")
+    assert "\n" not in str(caught.value)
+
+
+def test_recipe_without_versions_is_refused(
+    parse_text: Callable[[str], Recipe], recipe_text: str
+) -> None:
+    text = recipe_text.partition("[[patches]]")[0]
+    with pytest.raises(InputFileError, match=r"at least one version - at `\$\.versions`"):
+        parse_text(f"versions = []\n{text}")
+
+
+def test_recipe_without_gpu_targets_is_refused(
+    parse_text: Callable[[str], Recipe], recipe_text: str
+) -> None:
+    text = recipe_text.replace('"12.0" = ["8.0", "9.0"]\n"12.8" = ["9.0", "8.0", "12.0"]\n', "")
+    with pytest.raises(InputFileError, match=r"from at least one CUDA on - at `\$\.gpu-archs`"):
+        parse_text(text)
+
+
+def test_newest_version_comes_first_whatever_the_order_of_the_file(probe: Recipe) -> None:
+    assert [str(item.version) for item in probe.versions] == ["1.1", "1.0"]
+    assert probe.version(None).version == Version("1.1")
+    assert probe.version("1.0").version == Version("1.0")
+
+
+def test_unknown_version_gets_the_known_ones(probe: Recipe) -> None:
+    with pytest.raises(UnknownNameError, match=r"probe has no version '2\.0'; it has 1\.1, 1\.0\."):
+        probe.version("2.0")
+
+
+@pytest.mark.parametrize("name", ["probe", "Probe", "PROBE"])
+def test_recipe_is_found_in_every_spelling_of_its_name(probe: Recipe, name: str) -> None:
+    assert find_recipe([probe], name) is probe
+
+
+def test_unknown_recipe_gets_the_nearest_name(probe: Recipe) -> None:
+    expected = r"no recipe 'prob'\. Did you mean 'probe'\? Known: probe\."
+    with pytest.raises(UnknownNameError, match=expected):
+        find_recipe([probe], "prob")
+
+
+def test_sources_are_told_apart(parse_text: Callable[[str], Recipe], recipe_text: str) -> None:
+    commit = "c" * 40
+    git = f'[versions.git]\nurl = "https://example.org/p.git"\ncommit = "{commit}"\n'
+    git += 'submodules = ["third/party"]\n'
+    text = recipe_text + f'[[versions]]\nversion = "2.0"\n{git}'
+    sources = [item.source for item in parse_text(text).versions]
+    assert sources == [
+        GitSource(url="https://example.org/p.git", commit=commit, submodules=("third/party",)),
+        FolderSource(path="../source"),
+        SdistSource(name="probe", filename="probe-1.0.tar.gz", sha256="1" * 64, size=1000),
+    ]
+    # what stands in the plan fingerprint
+    assert [source_to_json(source) for source in sources] == [
+        {"commit": commit, "kind": "git", "submodules": ["third/party"]},
+        {"kind": "folder", "path": "../source"},
+        {"kind": "sdist", "sha256": "1" * 64},
+    ]
+
+
+def test_environment_of_a_version_wins_over_that_of_the_recipe(probe: Recipe) -> None:
+    assert probe.version("1.0").build.environment == (("DEPTH", "1"), ("PROBE", "recipe"))
+    assert probe.version("1.1").build.environment == (("DEPTH", "1"), ("PROBE", "version"))
+
+
+def test_requirements_of_a_version_replace_those_of_the_recipe(
+    parse_text: Callable[[str], Recipe], recipe_text: str
+) -> None:
+    text = recipe_text.replace('version = "1.0"', 'version = "1.0"\nrequires = ["einops"]')
+    recipe = parse_text(text)
+    assert [str(item) for item in recipe.version("1.0").contents.requires] == ["einops"]
+    assert [str(item) for item in recipe.version("1.1").contents.requires] == ["packaging"]
+
+
+def test_memory_per_job_is_given_in_gibibytes(probe: Recipe) -> None:
+    assert probe.version(None).build.memory_per_job == 2 * 2**30
+
+
+@pytest.mark.parametrize(
+    ("cuda", "expected"),
+    [
+        pytest.param("12.0", ["8.0", "9.0"], id="the-first"),
+        pytest.param("12.6", ["8.0", "9.0"], id="between"),
+        pytest.param("12.8", ["8.0", "9.0", "12.0"], id="the-next-sorted"),
+        pytest.param("13.2", ["8.0", "9.0", "12.0"], id="after-the-last"),
+    ],
+)
+def test_default_gpu_targets_are_those_of_the_newest_cuda_not_after(
+    probe: Recipe, cuda: str, expected: list[str]
+) -> None:
+    archs = probe.version(None).default_gpu_archs(CudaVersion.parse(cuda))
+    assert [str(arch) for arch in archs] == expected
+
+
+def test_cuda_before_the_first_gpu_targets_is_impossible(probe: Recipe) -> None:
+    expected = r"probe-1\.1 has GPU targets from CUDA 12\.0 on, not for CUDA 11\.8"
+    with pytest.raises(ImpossibleCellError, match=expected):
+        probe.version(None).default_gpu_archs(CudaVersion(11, 8))
+
+
+def test_version_says_every_condition_that_a_cell_does_not_meet(probe: Recipe) -> None:
+    reasons = probe.version("1.1").conditions.reasons_against(_cell("3.9", "2.6.0+cu124"))
+    assert reasons == (
+        "needs Python >=3.10, the cell has 3.9",
+        "needs torch >=2.7, the cell has 2.6.0",
+        "needs CUDA >=12.6, the cell has 12.4",
+    )
+
+
+def test_version_has_nothing_against_a_cell_that_meets_all(probe: Recipe) -> None:
+    # 3.10 is more than 3.9 although it is less as text
+    assert not probe.version("1.1").conditions.reasons_against(_cell("3.10", "2.10.0+cu128"))
+
+
+def test_patches_are_those_of_version_and_cell_in_the_order_of_the_file(probe: Recipe) -> None:
+    def names(version: str, torch: str) -> list[str]:
+        item, cell = probe.version(version), _cell("3.12", torch)
+        return [patch.filename for patch in item.patches if patch.applies(item.version, cell)]
+
+    assert names("1.1", "2.11.0+cu130") == ["0001-first.patch", "0002-new-torch.patch"]
+    assert names("1.1", "2.8.0+cu128") == ["0001-first.patch"]
+    assert names("1.0", "2.11.0+cu130") == ["0002-new-torch.patch"]

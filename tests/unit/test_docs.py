@@ -1,0 +1,236 @@
+"""The pages that people read name what there is, and lead to files that exist."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import itertools
+import re
+import shlex
+import typing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from wheelyard.cli.arguments import make_parser
+from wheelyard.errors import INTERRUPTED_EXIT_CODE, WheelyardError
+from wheelyard.model.decode import decode_table
+from wheelyard.model.matrix import parse_matrix
+from wheelyard.model.recipe import parse_recipe
+from wheelyard.model.recipe_file import MatrixFile, RecipeFile, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REPOSITORY = Path(__file__).parents[2]
+COMMANDS = REPOSITORY / "docs" / "commands.md"
+PAGES = tuple(
+    path
+    for pattern in ("README*.md", "CONTRIBUTING.md", "docs/*.md")
+    for path in sorted(REPOSITORY.glob(pattern))
+)
+# in pieces, so that this file does not hold them
+REGISTRIES = (
+    ("pypi", "org"),
+    ("pythonhosted", "org"),
+    ("deb.debian", "org"),
+    ("npmjs", "org"),
+    ("npmjs", "com"),
+)
+HIDDEN_BUT_OURS = frozenset({".ci", ".github", ".gitignore"})
+NOT_OPTIONS = {"--help", "--version"}
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+
+
+def _subparsers() -> dict[str, argparse.ArgumentParser]:
+    for action in make_parser()._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    msg = "the parser has no commands"
+    raise AssertionError(msg)
+
+
+def _options(parser: argparse.ArgumentParser) -> set[str]:
+    return {
+        option
+        for action in parser._actions
+        for option in action.option_strings
+        if option.startswith("--")
+    }
+
+
+def _rows(text: str) -> Iterator[str]:
+    """Yield the rows of all tables, without the heads' rules."""
+    return (line for line in text.splitlines() if line.startswith("| "))
+
+
+def _first_cells(text: str) -> tuple[str, ...]:
+    return tuple(row.split("|")[1].strip() for row in _rows(text))
+
+
+def _section(title: str) -> str:
+    """Return the section of the page on commands under that heading."""
+    after = COMMANDS.read_text(encoding="utf-8").split(f"\n## {title}\n")[1]
+    return after.split("\n## ")[0]
+
+
+def _command_rows() -> dict[str, str]:
+    top = COMMANDS.read_text(encoding="utf-8").split("\n## ")[0]
+    matches = ((re.match(r"\| `([a-z]+)[ `]", row), row) for row in _rows(top))
+    return {match[1]: row for match, row in matches if match is not None}
+
+
+def test_the_table_of_commands_has_every_command_and_no_other() -> None:
+    assert set(_command_rows()) == set(_subparsers())
+
+
+@pytest.mark.parametrize("name", sorted(_subparsers()))
+def test_every_option_of_a_command_is_named(name: str) -> None:
+    parsers = _subparsers()
+    shared = _options(parsers["list"])
+    shared |= _options(parsers["build"]) if name in {"build", "fetch"} else set()
+    tables = " ".join(_first_cells(COMMANDS.read_text(encoding="utf-8")))
+    assert not {one for one in shared - NOT_OPTIONS if not re.search(rf"`{one}[ `]", tables)}
+    row = _command_rows()[name]
+    assert not {one for one in _options(parsers[name]) - shared if f"`{one}`" not in row}
+
+
+@pytest.mark.parametrize("name", sorted(_subparsers()))
+def test_every_positional_argument_is_in_the_first_column(name: str) -> None:
+    positional = [action for action in _subparsers()[name]._actions if not action.option_strings]
+    usage = _command_rows()[name].split("|")[1]
+    assert len(re.findall(r"\b[A-Z]+\b", usage)) == len(positional)
+
+
+def test_no_option_is_named_that_does_not_exist() -> None:
+    named = set(re.findall(r"`(--[a-z-]+)", COMMANDS.read_text(encoding="utf-8")))
+    assert named <= set().union(*map(_options, _subparsers().values())) | NOT_OPTIONS
+
+
+def _examples(page: Path) -> Iterator[str]:
+    """Yield the command lines of ours that a page shows, as words for the parser."""
+    for line in page.read_text(encoding="utf-8").splitlines():
+        words = line.removeprefix("$ ").partition(" #")[0]
+        build = re.fullmatch(r"\./nox -s build-([a-z0-9-]+?)(?: -- (.*))?", words)
+        if build is not None:
+            yield f"build {build[1]} {build[2] or ''}"
+        elif line.startswith("$ wheelyard "):
+            yield words.removeprefix("wheelyard ")
+
+
+@each_page
+def test_the_command_lines_on_a_page_are_understood(page: Path) -> None:
+    for example in _examples(page):
+        make_parser().parse_args(shlex.split(example))
+
+
+def _error_classes(root: type[WheelyardError] = WheelyardError) -> Iterator[type[WheelyardError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _error_classes(child)
+
+
+def test_the_table_of_exit_codes_has_every_code_and_no_other() -> None:
+    codes = {error.exit_code for error in _error_classes()} | {0, INTERRUPTED_EXIT_CODE}
+    listed = [cell for cell in _first_cells(_section("Exit codes")) if cell.isdigit()]
+    assert listed == [str(code) for code in sorted(codes)]
+
+
+def _tables_in(annotation: object) -> Iterator[type[Table]]:
+    if isinstance(annotation, type) and issubclass(annotation, Table):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _tables_in(argument)
+
+
+def _keys(table: type[Table], prefix: str = "") -> Iterator[tuple[str, bool]]:
+    """Yield the dotted path of every key, and whether it holds keys of its own."""
+    for field in msgspec.structs.fields(table):
+        path = f"{prefix}{field.encode_name}"
+        inner = list(_tables_in(field.type))
+        yield path, bool(inner)
+        for one in inner:
+            yield from _keys(one, f"{path}.")
+
+
+@pytest.mark.parametrize(
+    ("title", "file"),
+    [
+        pytest.param("A recipe file", RecipeFile, id="recipe"),
+        pytest.param("matrix.toml", MatrixFile, id="matrix"),
+    ],
+)
+def test_every_key_of_a_file_has_a_line(title: str, file: type[Table]) -> None:
+    listed = {cell.strip("`") for cell in _first_cells(_section(title)) if cell.startswith("`")}
+    keys = dict(_keys(file))
+    assert listed <= keys.keys()
+    assert not {key for key, holds_keys in keys.items() if not holds_keys} - listed
+
+
+def _toml(title: str) -> list[str]:
+    return re.findall(r"```toml\n(.*?)```", _section(title), re.DOTALL)
+
+
+def test_the_examples_of_files_can_be_used() -> None:
+    recipe, sources = _toml("A recipe file")
+    (matrix,) = _toml("matrix.toml")
+    origin = COMMANDS.name
+    parse_matrix(decode_table(matrix, MatrixFile, origin=origin), origin=origin)
+    parse_recipe(decode_table(recipe, RecipeFile, origin=origin), origin=origin)
+    head = recipe.partition("[versions.sdist]")[0]
+    for source in sources.split("\n\n"):
+        parse_recipe(decode_table(head + source, RecipeFile, origin=origin), origin=origin)
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@each_page
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    broken = []
+    for link in links:
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if not target.exists() or (anchor and anchor not in _anchors(target)):
+            broken.append(link)
+    assert not broken
+
+
+def test_both_readmes_hold_the_same_commands_and_links() -> None:
+    english, chinese = (REPOSITORY / name for name in ("README.md", "README.zh-CN.md"))
+    assert list(_examples(english)) == list(_examples(chinese))
+    pattern = re.compile(r"\]\(((?:docs/|[A-Z]+\.md)[^)]*)\)")
+    links = [pattern.findall(page.read_text(encoding="utf-8")) for page in (english, chinese)]
+    assert set(links[0]) - {"README.zh-CN.md"} == set(links[1]) - {"README.md"}
+
+
+def _files_of_the_repository() -> Iterator[Path]:
+    lines = (REPOSITORY / ".gitignore").read_text(encoding="utf-8").splitlines()
+    ignored = [line.strip("/") for line in lines if line]
+    for top in sorted(REPOSITORY.iterdir()):
+        if top.name.startswith(".") and top.name not in HIDDEN_BUT_OURS:
+            continue
+        for path in itertools.chain([top], top.rglob("*")):
+            parts = path.relative_to(REPOSITORY).parts
+            is_ignored = any(fnmatch.fnmatch(*pair) for pair in itertools.product(parts, ignored))
+            if path.is_file() and not is_ignored:
+                yield path
+
+
+def test_no_file_names_the_host_of_a_registry() -> None:
+    hosts = re.compile("|".join(re.escape(".".join(pieces)) for pieces in REGISTRIES).encode())
+    naming = [
+        str(path.relative_to(REPOSITORY))
+        for path in _files_of_the_repository()
+        if hosts.search(path.read_bytes())
+    ]
+    assert not naming

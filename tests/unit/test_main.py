@@ -1,0 +1,104 @@
+"""The process around a command: errors to messages and exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from wheelyard import __main__ as program
+from wheelyard.errors import BuildError, WheelyardError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from subprocess import CompletedProcess
+
+    Run = Callable[..., CompletedProcess[str]]
+
+WAIT = """
+import sys, time
+from wheelyard import __main__ as program
+
+def wait(arguments, env):
+    print("waiting", flush=True)
+    time.sleep(1000)
+
+program._run = wait
+sys.exit(program.main(["list"]))
+"""
+
+
+def _fail(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def run(arguments: object, env: object) -> None:
+        raise error
+
+    monkeypatch.setattr(program, "_run", run)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        pytest.param(WheelyardError("it broke"), 1, "wheelyard: it broke\n", id="ours"),
+        pytest.param(BuildError("no\nway"), 10, "wheelyard: no\nway\n", id="with-its-own-code"),
+        pytest.param(
+            OSError(28, "No space left on device", "/yard/x"),
+            15,
+            "wheelyard: [Errno 28] No space left on device: '/yard/x'. Check the disk and the "
+            "folder's owner.\n",
+            id="disk",
+        ),
+        pytest.param(
+            KeyboardInterrupt(),
+            130,
+            "wheelyard: interrupted; run the same command again to go on\n",
+            id="interrupted",
+        ),
+    ],
+)
+def test_error_becomes_a_message_and_an_exit_code(
+    wheelyard: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, message: str
+) -> None:
+    _fail(monkeypatch, error)
+    done = wheelyard("list")
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", message)
+
+
+def test_mistake_of_ours_is_not_hidden(wheelyard: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    _fail(monkeypatch, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        wheelyard("list")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_the_command_in_order(number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WAIT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        assert child.stdout.readline() == "waiting\n"
+        child.send_signal(number)
+        assert (
+            child.stderr.read() == "wheelyard: interrupted; run the same command again to go on\n"
+        )
+        assert child.wait() == 130
+
+
+def test_reader_that_goes_away_is_no_error(probe_farm: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "wheelyard", "list", "--farm", str(probe_farm)]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_verbose_shows_the_commands_that_are_run(wheelyard: Run, probe_farm: Path) -> None:
+    words = ("build", "probe", "--python", "3.9", "--torch", "2.11.0", "--farm", probe_farm)
+    assert "\n+ " in f"\n{wheelyard(*words, '--verbose').stderr}"
+    assert "\n+ " not in f"\n{wheelyard(*words).stderr}"

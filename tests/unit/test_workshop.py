@@ -1,0 +1,113 @@
+"""The workshop: fingerprints of files in the farm, and states against the yard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from wheelyard.errors import LockError
+from wheelyard.farm import load_farm
+from wheelyard.machine.namespaces import SandboxLevel
+from wheelyard.planning.plan import JobState
+from wheelyard.workshop import Options, Workshop, open_workshop
+from wheelyard.yard.store import open_yard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from wheelyard.model.job import Job
+
+
+@pytest.fixture
+def workshop(probe_farm: Path, tmp_path: Path) -> Workshop:
+    return _open(probe_farm, tmp_path)
+
+
+def _open(folder: Path, tmp_path: Path, options: Options | None = None) -> Workshop:
+    env = {"HOME": str(tmp_path / "home"), "PATH": "", "WHEELYARD_CACHE": str(tmp_path / "cache")}
+    yard = open_yard(tmp_path / "yard")
+    return open_workshop(load_farm(folder), yard, env=env, options=options or Options())
+
+
+def test_caches_lie_where_the_environment_says(workshop: Workshop, tmp_path: Path) -> None:
+    assert workshop.cache == tmp_path / "cache"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("patches/probe/0001-first.patch", id="patch"),
+        pytest.param("locks/build/probe-1.1.txt", id="build-lock"),
+        pytest.param("locks/runtime/probe-1.1.txt", id="runtime-lock"),
+        pytest.param("locks/torch/2.11.0+cu130.txt", id="torch-lock"),
+        pytest.param("locks/toolkit/13.0.txt", id="toolkit-lock"),
+        pytest.param("source/setup.py", id="folder-of-the-source"),
+    ],
+)
+def test_change_of_a_file_that_decides_the_job_changes_its_fingerprint(
+    workshop: Workshop, probe_farm: Path, make_probe_job: Callable[..., Job], name: str
+) -> None:
+    before = workshop.fingerprint(make_probe_job())
+    with (probe_farm / name).open("a", encoding="utf-8") as file:
+        file.write("# more\n")
+    assert workshop.fingerprint(make_probe_job()).sha256 != before.sha256
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("recipes/probe/smoke.py", id="smoke-test"),
+        pytest.param("matrix.toml", id="matrix"),
+        pytest.param("locks/torch/2.8.0+cu128.txt", id="another-torch"),
+    ],
+)
+def test_change_of_another_file_does_not(
+    workshop: Workshop, probe_farm: Path, make_probe_job: Callable[..., Job], name: str
+) -> None:
+    before = workshop.fingerprint(make_probe_job())
+    with (probe_farm / name).open("a", encoding="utf-8") as file:
+        file.write("# more\n")
+    assert workshop.fingerprint(make_probe_job()).sha256 == before.sha256
+
+
+def test_fingerprint_does_not_depend_on_where_the_farm_lies(
+    workshop: Workshop, probe_farm: Path, make_probe_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    before = workshop.fingerprint(make_probe_job()).sha256
+    moved = probe_farm.rename(tmp_path / "elsewhere")
+    assert _open(moved, tmp_path).fingerprint(make_probe_job()).sha256 == before
+
+
+def test_pinned_source_is_not_fetched_for_a_fingerprint(
+    workshop: Workshop, make_probe_job: Callable[..., Job]
+) -> None:
+    fingerprint = workshop.fingerprint(make_probe_job(version="1.0"))
+    assert fingerprint.inputs["folder"] is None
+    assert not (workshop.cache / "sources").exists()
+
+
+def test_missing_lock_stops_before_anything_else(
+    workshop: Workshop, probe_farm: Path, make_probe_job: Callable[..., Job]
+) -> None:
+    (probe_farm / "locks/toolkit/13.0.txt").unlink()
+    with pytest.raises(LockError, match=r"wheelyard update toolkit 13\.0"):
+        workshop.fingerprint(make_probe_job())
+
+
+def test_job_that_the_yard_does_not_know_is_missing(
+    workshop: Workshop, make_probe_job: Callable[..., Job]
+) -> None:
+    job = make_probe_job()
+    assert workshop.state(job, workshop.fingerprint(job)) == (JobState.missing, ())
+
+
+def test_sandbox_that_is_asked_for_is_not_looked_for(probe_farm: Path, tmp_path: Path) -> None:
+    workshop = _open(probe_farm, tmp_path, Options(sandbox=SandboxLevel.NONE))
+    assert workshop.sandbox().level is SandboxLevel.NONE
+    assert workshop.sandbox().base == tmp_path / "cache" / "sandbox" / "wy"
+
+
+def test_without_the_programs_there_is_no_sandbox(workshop: Workshop) -> None:
+    assert workshop.sandbox().level is SandboxLevel.NONE

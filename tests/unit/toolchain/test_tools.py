@@ -1,0 +1,62 @@
+"""The folder of wrappers that every build sees."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from wheelyard.errors import MachineError
+from wheelyard.toolchain.tools import find_tool, provide_tools
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _program(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\n", encoding="ascii")
+    path.chmod(0o755)
+    return path
+
+
+def test_tool_beside_the_running_python_comes_before_one_on_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "environment"))
+    env = {"PATH": str(tmp_path / "bin")}
+    on_path = _program(tmp_path / "bin" / "sccache")
+    assert find_tool("sccache", env) == on_path
+    beside = _program(tmp_path / "environment" / "bin" / "sccache")
+    assert find_tool("sccache", env) == beside
+
+
+def test_missing_tool_is_named_with_what_to_do() -> None:
+    with pytest.raises(MachineError, match=r"no 'nonesuch' beside .* `pip install nonesuch`"):
+        find_tool("nonesuch", {"PATH": ""})
+
+
+def test_tools_have_the_names_that_builds_call_and_can_be_run(tmp_path: Path) -> None:
+    folder = provide_tools(cache=tmp_path, env=os.environ)
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"c++", "cc", "drive-build", "g++", "gcc", "nvcc", "sccache"}
+    assert all(os.access(path, os.X_OK) for path in folder.iterdir())
+
+
+def test_tools_are_laid_out_once(tmp_path: Path) -> None:
+    folder = provide_tools(cache=tmp_path, env=os.environ)
+    (folder / "mark").touch()
+    assert provide_tools(cache=tmp_path, env=os.environ) == folder
+    assert (folder / "mark").exists()
+
+
+def test_another_cache_program_makes_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = provide_tools(cache=tmp_path, env=os.environ)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "environment"))
+    _program(tmp_path / "environment" / "bin" / "sccache")
+    after = provide_tools(cache=tmp_path, env=os.environ)
+    assert before != after
