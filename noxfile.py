@@ -31,9 +31,7 @@ def _build(session: nox.Session, name: str) -> None:
 
 
 def _add_build_session(name: str) -> None:
-    @nox.session(  # type: ignore[untyped-decorator]
-        name=f"build-{name}", tags=["build"], venv_location=".nox/wheelyard"
-    )
+    @nox.session(name=f"build-{name}", tags=["build"])
     def build(session: nox.Session) -> None:
         _build(session, name)
 
@@ -65,7 +63,16 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("mypy")
-    session.run("codespell", "src", "tests", "docs", "recipes", "README.md", "CHANGELOG.md")
+    session.run(
+        "codespell",
+        "src",
+        "tests",
+        "docs",
+        "recipes",
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+    )
 
 
 @nox.session

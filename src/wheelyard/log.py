@@ -32,10 +32,10 @@ def job_context(identifier: str) -> Iterator[None]:
 
 
 def set_up(*, verbose: bool, stream: TextIO | None = None) -> None:
-    """Send wheelyard's log lines to ``stream`` (stderr): steps always, commands when verbose."""
+    """Send wheelyard's log lines to ``stream`` (stderr): steps; when verbose, commands and jobs."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.addFilter(_JobFilter())
-    handler.setFormatter(logging.Formatter("%(job)s%(message)s"))
+    handler.setFormatter(logging.Formatter("%(job)s%(message)s" if verbose else "%(message)s"))
     logger = logging.getLogger("wheelyard")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)

@@ -97,7 +97,7 @@ def build_job(job: Job, workshop: Workshop, progress: Progress) -> Outcome:
             write_index(workshop.yard)  # a run that was killed may not have come so far
             return _outcome(job, stored, built=False, started=started)
         work = workshop.cache / "work" / job.identifier
-        with held(work.with_suffix(".lock"), what=f"the other build of {job.identifier}"):
+        with held(work.with_name(f"{work.name}.lock"), what=f"the other build of {job.identifier}"):
             stored = _find(fingerprint, workshop)
             built = stored is None
             if stored is None:
@@ -264,6 +264,11 @@ def _build_request(run: _Run, toolchain: Toolchain) -> BuildRequest:
     estimate = make_estimate(job, compile_jobs=compile_jobs)
     require_space(run.work, estimate.disk)
     _say_estimate(job, estimate, run.stages.progress)
+    if toolchain.sandbox.level is SandboxLevel.NONE:
+        run.stages.progress.say(
+            "warning: no sandbox on this machine (`wheelyard doctor` says why): the build scripts "
+            "of this package can read and write whatever you can"
+        )
     return BuildRequest(
         job=job,
         toolchain=toolchain,
@@ -272,7 +277,6 @@ def _build_request(run: _Run, toolchain: Toolchain) -> BuildRequest:
         compile_jobs=compile_jobs,
         log_path=run.log_path,
         use_compile_cache=workshop.options.use_compile_cache,
-        lineinfo=workshop.options.lineinfo,
     )
 
 

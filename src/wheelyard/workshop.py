@@ -39,7 +39,6 @@ class Options:
     foreign_python: Path | None = None
     """The interpreter of ``--env``, whose torch is used as it is."""
     use_compile_cache: bool = True
-    lineinfo: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

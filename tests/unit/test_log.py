@@ -37,7 +37,7 @@ def test_lines_inside_a_job_carry_its_identifier(lines: Callable[..., list[str]]
             logger.info("inside")
         logger.info("after %s", "all")
 
-    assert lines(action) == ["before", "probe-1.0: inside", "after all"]
+    assert lines(action, verbose=True) == ["before", "probe-1.0: inside", "after all"]
 
 
 def test_job_is_left_when_it_fails(lines: Callable[..., list[str]]) -> None:

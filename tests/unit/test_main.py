@@ -93,7 +93,9 @@ def test_reader_that_goes_away_is_no_error(probe_farm: Path) -> None:
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-m", "wheelyard", "list", "--farm", str(probe_farm)]
-    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
+    # with a buffer, as a pipe has one, nothing is written before the end
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False, env=env)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, b"")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -56,8 +57,11 @@ def test_child_starts_in_the_folder_given(tmp_path: Path) -> None:
     assert run(["pwd"], env=ENV, cwd=tmp_path).output == f"{tmp_path}\n"
 
 
-def test_child_has_nobody_to_ask() -> None:
-    assert run(_sh("read line || echo nobody"), env=ENV).output == "nobody\n"
+def test_child_does_not_read_what_is_meant_for_us() -> None:
+    code = f"from wheelyard.run import run; print(repr(run(['cat'], env={ENV!r}).output))"
+    ours = [sys.executable, "-c", code]
+    done = subprocess.run(ours, input="for us", check=True, capture_output=True, text=True)
+    assert done.stdout == "''\n"
 
 
 def test_log_has_the_command_and_every_line_and_is_appended_to(tmp_path: Path) -> None:

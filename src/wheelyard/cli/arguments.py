@@ -79,9 +79,11 @@ def _add_wheel_commands(add: object) -> None:
     check = add("check", "Inspect wheels without importing them.")
     check.add_argument("wheels", nargs="+", type=Path, metavar="WHEEL")
     check.add_argument("--torch-site", type=Path, help="folder with the torch they will meet")
-    smoke = add("smoke", "Try a wheel of the yard again, here, or take in a report from elsewhere.")
+    smoke = add("smoke", "Take in what a recipe's smoke.py reported on another machine.")
     smoke.add_argument("identifier", help="a job's identifier")
-    smoke.add_argument("--report", type=Path, help="JSON that smoke.py wrote on another machine")
+    smoke.add_argument(
+        "--report", type=Path, required=True, help="JSON that smoke.py wrote on another machine"
+    )
 
 
 def _common() -> argparse.ArgumentParser:

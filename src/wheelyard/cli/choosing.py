@@ -43,7 +43,8 @@ def choose_job(arguments: argparse.Namespace, workshop: Workshop) -> tuple[Job, 
     reasons = list(choice.reasons)
     if arguments.recipe_version is None:
         reasons.insert(0, f"{version.label}: newest version of the recipe")
-    return make_job(version, choice.cell, gpu_archs=archs), tuple(reasons)
+    job = make_job(version, choice.cell, gpu_archs=archs, lineinfo=arguments.lineinfo)
+    return job, tuple(reasons)
 
 
 def _choose(arguments: argparse.Namespace, workshop: Workshop) -> Choice:
@@ -106,5 +107,7 @@ def _foreign_job(arguments: argparse.Namespace, workshop: Workshop) -> tuple[Job
     recipe_version = workshop.farm.recipe_version(arguments.recipe, arguments.recipe_version)
     cell = Cell(version, torch, parse_machine(platform.machine()))
     archs = parse_gpu_archs(arguments.gpu_archs) if arguments.gpu_archs else None
-    job = make_job(recipe_version, cell, gpu_archs=archs, foreign_torch=True)
+    job = make_job(
+        recipe_version, cell, gpu_archs=archs, lineinfo=arguments.lineinfo, foreign_torch=True
+    )
     return job, (f"torch {torch} as it lies in {site}",)

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
 from wheelyard.cli.output import print_json, print_lines, print_table
 from wheelyard.cli.session import open_farm, open_workshop, yard_folder
-from wheelyard.errors import CheckError, InputFileError, UnknownNameError, UsageError
+from wheelyard.errors import (
+    CheckError,
+    InputFileError,
+    MachineError,
+    UnknownNameError,
+    UsageError,
+)
 from wheelyard.folders import remove_tree
 from wheelyard.machine.disk import readable_size
 from wheelyard.machine.folders import cache_folder
+from wheelyard.model.cell import PythonVersion
 from wheelyard.model.record import TestLevel, TestReport, machine_label
 from wheelyard.planning.plan import expand_matrix
+from wheelyard.toolchain.interpreters import find_interpreter
 from wheelyard.wheels.check import check as check_wheel
 from wheelyard.wheels.findings import Surroundings
 from wheelyard.wheels.smoke import describe_machine
@@ -32,15 +43,18 @@ if TYPE_CHECKING:
     from wheelyard.workshop import Workshop
 
 
-def check(arguments: argparse.Namespace, _env: Mapping[str, str]) -> None:
+logger = logging.getLogger(__name__)
+
+
+def check(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Inspect wheel files, all of them, and fail at the end if any does not pass."""
-    surroundings = _surroundings(arguments.torch_site)
     reports = []
     for wheel in arguments.wheels:
         if not wheel.is_file():
             msg = f"There is no wheel {wheel}."
             raise UsageError(msg)
         with tempfile.TemporaryDirectory(prefix="wheelyard-check-") as scratch:
+            surroundings = _surroundings(wheel, arguments.torch_site, env)
             reports.append(
                 check_wheel(
                     wheel, expectation=None, surroundings=surroundings, scratch=Path(scratch)
@@ -56,25 +70,41 @@ def check(arguments: argparse.Namespace, _env: Mapping[str, str]) -> None:
         raise CheckError(msg)
 
 
-def _surroundings(torch_site: Path | None) -> Surroundings | None:
-    """Return what the wheels will meet: the torch that is named, and this Python."""
+def _surroundings(
+    wheel: Path, torch_site: Path | None, env: Mapping[str, str]
+) -> Surroundings | None:
+    """Return what the wheel's symbols are looked up in; nothing without ``--torch-site``."""
     if torch_site is None:
         return None
     if not (torch_site / "torch").is_dir():
         msg = f"There is no torch in {torch_site}. Give the folder that holds `torch`."
         raise UsageError(msg)
-    return Surroundings(torch_site=torch_site, interpreter=Path(sys.executable))
+    try:
+        tags = parse_wheel_filename(wheel.name)[3]
+    except InvalidWheelFilename as error:
+        raise UsageError(str(error)) from None
+    abis = {tag.abi if tag.abi.startswith("cp") else tag.interpreter for tag in tags}
+    return Surroundings(torch_site=torch_site, interpreter=_interpreter(min(abis), env))
+
+
+def _interpreter(tag: str, env: Mapping[str, str]) -> Path:
+    """Return the Python whose symbols the wheel will meet, or this one with a word about it."""
+    try:
+        return find_interpreter(PythonVersion.parse(tag), env).executable
+    except MachineError:
+        logger.warning("There is no %s here: Python's symbols are looked up in this one.", tag)
+        return Path(sys.executable)
 
 
 def smoke(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Take a report that the recipe's smoke test wrote on another machine into the yard."""
     yard = _yard(arguments, env)
     stored = _find(yard, arguments.identifier)
-    if arguments.report is None:
-        msg = "Give --report FILE: what smoke.py wrote with --json on the machine that has a GPU."
-        raise UsageError(msg)
     report = _read_report(arguments.report, stored)
     path = add_report(yard, report)
+    if arguments.json:
+        print_json({"level": report.level, "report": str(path)})
+        return
     print_lines(f"{stored.record.identifier}: {report.level} on {report.machine_description}")
     print_lines(str(path))
 
@@ -158,7 +188,11 @@ def log(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
         known = ", ".join(item.stem for item in sorted(path.parent.glob("*.log"))) or "none"
         msg = f"There is no log of {arguments.identifier!r}. Logs: {known}."
         raise UnknownNameError(msg)
-    print_lines(path.read_text(encoding="utf-8", errors="replace").rstrip("\n"))
+    text = path.read_text(encoding="utf-8", errors="replace").rstrip("\n")
+    if arguments.json:
+        print_json({"path": str(path), "text": text})
+    else:
+        print_lines(text)
 
 
 def clean(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:

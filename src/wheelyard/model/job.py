@@ -22,6 +22,8 @@ class Job:
     version: RecipeVersion
     cell: Cell
     gpu_archs: tuple[GpuArch, ...]
+    lineinfo: bool = False
+    """Keeps ``-lineinfo``, for profilers; other bytes, so another name."""
     foreign_torch: bool = False
     """Built against a torch that was there already (``--env``), not against a locked one."""
 
@@ -37,34 +39,36 @@ class Job:
         return ".".join(arch.label for arch in self.gpu_archs)
 
     @property
+    def traits(self) -> tuple[str, ...]:
+        """What sets the job apart from the ordinary one of its cell, as names show it."""
+        traits = (
+            self.gpu_archs_label,
+            "lineinfo" if self.lineinfo else "",
+            "env" if self.foreign_torch else "",
+        )
+        return tuple(trait for trait in traits if trait)
+
+    @property
     def identifier(self) -> str:
         """For example ``causal-conv1d-1.7.0-cp312-torch2.11.0-cu130-x86_64-sm90``."""
-        parts = [self.version.label, self.cell.identifier, self.gpu_archs_label]
-        if self.foreign_torch:
-            parts.append("env")
-        return "-".join(part for part in parts if part)
+        return "-".join((self.version.label, self.cell.identifier, *self.traits))
 
     @property
     def group(self) -> str:
         """What jobs that differ in Python only have in common; the compile cache is theirs."""
         cell = self.cell
-        parts = [self.version.label, cell.torch.label, cell.machine, self.gpu_archs_label]
-        return "-".join(part for part in parts if part)
+        return "-".join((self.version.label, cell.torch.label, cell.machine, *self.traits))
 
     @property
     def index_label(self) -> str:
         """The folder of the index that serves this wheel, for example ``torch2.11.0-cu130``."""
-        parts = [self.cell.torch.label, self.gpu_archs_label, "env" if self.foreign_torch else ""]
-        return "-".join(part for part in parts if part)
+        return "-".join((self.cell.torch.label, *self.traits))
 
     @property
     def wheel_version(self) -> Version:
         """The public version with the local part that tells torch build and unusual targets."""
         torch = self.cell.torch
-        parts = [torch.cuda.label, f"torch{torch.version.public}", self.gpu_archs_label]
-        if self.foreign_torch:
-            parts.append("env")
-        local = ".".join(part for part in parts if part)
+        local = ".".join((torch.cuda.label, f"torch{torch.version.public}", *self.traits))
         return Version(f"{self.version.version.public}+{local}")
 
     @property

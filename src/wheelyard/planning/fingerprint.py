@@ -59,6 +59,8 @@ def plan_fingerprint(
         "revision": version.revision,
         "source": source_to_json(version.source),
     }
+    if job.lineinfo:
+        inputs["lineinfo"] = True
     text = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
     return PlanFingerprint(sha256=hashlib.sha256(text.encode()).hexdigest(), inputs=inputs)
 

@@ -63,6 +63,7 @@ def make_job(
     cell: Cell,
     *,
     gpu_archs: tuple[GpuArch, ...] | None = None,
+    lineinfo: bool = False,
     foreign_torch: bool = False,
 ) -> Job:
     """Return the job, or raise with the reason and the nearest cell that is possible."""
@@ -72,7 +73,13 @@ def make_job(
         why = " ".join(reasons)
         msg = f"{version.label} for {cell.identifier} is impossible: {why}{nearest_hint(cell)}"
         raise ImpossibleCellError(msg)
-    return Job(version=version, cell=cell, gpu_archs=archs, foreign_torch=foreign_torch)
+    return Job(
+        version=version,
+        cell=cell,
+        gpu_archs=archs,
+        lineinfo=lineinfo,
+        foreign_torch=foreign_torch,
+    )
 
 
 def nearest_hint(cell: Cell) -> str:

@@ -151,7 +151,9 @@ class BubblewrapSandbox:
         arguments += ["--uid", "0", "--gid", "0", "--clearenv"]
         arguments += ["--dev", "/dev", "--tmpfs", "/dev/shm"]  # noqa: S108 - of the sandbox
         for room in (*system, *_outermost_first(order.rooms)):
-            kind = "--bind" if room.writable else "--ro-bind"
+            # a plain bind is mounted so that device files in it cannot be opened
+            is_device = room.writable and room.source.is_relative_to("/dev")
+            kind = "--dev-bind" if is_device else "--bind" if room.writable else "--ro-bind"
             arguments += [kind, str(room.source), str(room.inside)]
         for target, path in links:
             arguments += ["--symlink", target, path]

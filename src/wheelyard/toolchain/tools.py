@@ -36,23 +36,26 @@ def find_tool(name: str, env: Mapping[str, str]) -> Path:
 
 
 def provide_tools(*, cache: Path, env: Mapping[str, str]) -> Path:
-    """Return the folder with ``nvcc``, ``g++`` ... (wrappers), ``drive-build`` and ``sccache``."""
-    sccache = find_tool("sccache", env)
-    digest = hashlib.sha256()
-    for path in (sccache, *sorted(_WRAPPERS.iterdir())):
-        digest.update(path.read_bytes())
-    folder = cache / "tools" / digest.hexdigest()[:16]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return make_once(folder, functools.partial(_fill, sccache=sccache), what="the tools")
-
-
-def _fill(folder: Path, *, sccache: Path) -> None:
+    """Return the folder with the wrappers (``nvcc``, ``g++`` ...), ``drive-build`` and sccache."""
     sources = {
         **dict.fromkeys(_HOST_COMPILERS, _WRAPPERS / "host-compiler.sh"),
         "nvcc": _WRAPPERS / "nvcc.sh",
         "drive-build": _WRAPPERS / "drive-build.sh",
-        "sccache": sccache,
+        # not beside the others, which are on PATH: torch from 2.15 on looks for it there and puts
+        # it in front of the wrappers
+        "cache/sccache": find_tool("sccache", env),
     }
+    digest = hashlib.sha256()
     for name, source in sources.items():
-        shutil.copyfile(source, folder / name)
-        (folder / name).chmod(0o755)
+        digest.update(f"{name}\n{source.stat().st_size}\n".encode() + source.read_bytes())
+    folder = cache / "tools" / digest.hexdigest()[:16]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return make_once(folder, functools.partial(_fill, sources=sources), what="the tools")
+
+
+def _fill(folder: Path, *, sources: Mapping[str, Path]) -> None:
+    for name, source in sources.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        shutil.copyfile(source, path)
+        path.chmod(0o755)

@@ -48,8 +48,6 @@ class BuildRequest:
     compile_jobs: int
     log_path: Path
     use_compile_cache: bool = True
-    lineinfo: bool = False
-    """Keep ``-lineinfo``: for profiling; device code is then not shared between torch builds."""
 
 
 def build_wheel(
@@ -172,8 +170,8 @@ def build_environment(request: BuildRequest, places: Places) -> dict[str, str]:
         "WHEELYARD_SOURCE": str(places.source),
     }
     if request.use_compile_cache:
-        environment["WHEELYARD_SCCACHE"] = str(places.tools / "sccache")
-    if request.lineinfo:
+        environment["WHEELYARD_SCCACHE"] = str(places.tools / "cache" / "sccache")
+    if job.lineinfo:
         environment["WHEELYARD_LINEINFO"] = "1"
     return environment | dict(job.version.build.environment)
 

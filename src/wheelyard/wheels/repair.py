@@ -123,7 +123,7 @@ def _graft(
     except ProcessError as error:
         msg = (
             f"{wheel.name} cannot be repaired: {last_words(error)}\nInstall the library that is "
-            "missing, or name it among the recipe's excludes if the wheel's users have it."
+            "missing and build again."
         )
         raise RepairError(msg) from error
     match sorted(folder.glob("*.whl")):

@@ -60,7 +60,6 @@ def test_options_of_the_command_line_reach_the_workshop(
         toolkit="installed",
         sandbox="none",
         env=Path("bin/python"),
-        lineinfo=True,
         no_compile_cache=True,
     )
     env = {"WHEELYARD_CACHE": str(tmp_path / "cache"), "HOME": str(tmp_path)}
@@ -69,7 +68,6 @@ def test_options_of_the_command_line_reach_the_workshop(
     assert options.toolkit == "installed"
     assert options.sandbox is SandboxLevel.NONE
     assert options.foreign_python == tmp_path / "bin" / "python"
-    assert options.lineinfo
     assert not options.use_compile_cache
 
 

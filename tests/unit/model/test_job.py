@@ -37,8 +37,11 @@ if TYPE_CHECKING:
             id="free-threaded",
         ),
         pytest.param(
-            {"foreign_torch": True, "gpu_archs": "9.0a"},
-            "probe-1.1-cp312-torch2.11.0-cu130-x86_64-sm90a-env",
+            {"lineinfo": True}, "probe-1.1-cp312-torch2.11.0-cu130-x86_64-lineinfo", id="lineinfo"
+        ),
+        pytest.param(
+            {"foreign_torch": True, "gpu_archs": "9.0a", "lineinfo": True},
+            "probe-1.1-cp312-torch2.11.0-cu130-x86_64-sm90a-lineinfo-env",
             id="foreign-torch",
         ),
         pytest.param(
@@ -63,13 +66,14 @@ def test_jobs_that_differ_in_anything_have_identifiers_of_their_own(
         "torch": ("2.7.1+cu126", "2.7.1+cu128"),
         "machine": ("x86_64", "aarch64"),
         "gpu_archs": ("", "9.0", "9.0a", "9.0+PTX"),
+        "lineinfo": (False, True),
         "foreign_torch": (False, True),
     }
     jobs = [
         make_probe_job(**dict(zip(axes, values, strict=True)))
         for values in itertools.product(*axes.values())
     ]
-    assert len({job.identifier for job in jobs}) == len(jobs) == 128
+    assert len({job.identifier for job in jobs}) == len(jobs) == 256
     # and their wheels have filenames of their own
     names = {(job.wheel_version, job.cell.python, job.cell.machine) for job in jobs}
     assert len(names) == len(jobs)
@@ -95,6 +99,7 @@ def test_group_is_shared_by_pythons_and_by_nothing_else(make_probe_job: Callable
         pytest.param({}, "torch2.11.0-cu130", id="default-gpu-archs"),
         pytest.param({"machine": "aarch64", "python": "3.14t"}, "torch2.11.0-cu130", id="same"),
         pytest.param({"gpu_archs": "9.0"}, "torch2.11.0-cu130-sm90", id="own-index-for-targets"),
+        pytest.param({"lineinfo": True}, "torch2.11.0-cu130-lineinfo", id="own-index-for-lineinfo"),
         pytest.param({"foreign_torch": True}, "torch2.11.0-cu130-env", id="own-index-for-foreign"),
     ],
 )

@@ -79,6 +79,7 @@ def test_fingerprint_follows_the_recipe(
         pytest.param({"torch": "2.10.0+cu130"}, id="torch"),
         pytest.param({"machine": "aarch64"}, id="machine"),
         pytest.param({"gpu_archs": "9.0"}, id="gpu-archs"),
+        pytest.param({"lineinfo": True}, id="lineinfo"),
         pytest.param({"foreign_torch": True}, id="foreign-torch"),
     ],
 )

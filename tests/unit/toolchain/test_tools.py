@@ -41,8 +41,14 @@ def test_missing_tool_is_named_with_what_to_do() -> None:
 def test_tools_have_the_names_that_builds_call_and_can_be_run(tmp_path: Path) -> None:
     folder = provide_tools(cache=tmp_path, env=os.environ)
     names = {path.name for path in folder.iterdir()}
-    assert names == {"c++", "cc", "drive-build", "g++", "gcc", "nvcc", "sccache"}
+    assert names == {"c++", "cc", "drive-build", "g++", "gcc", "nvcc", "cache"}
     assert all(os.access(path, os.X_OK) for path in folder.iterdir())
+
+
+def test_compile_cache_is_not_where_torch_would_look_for_it(tmp_path: Path) -> None:
+    folder = provide_tools(cache=tmp_path, env=os.environ)
+    assert not (folder / "sccache").exists()
+    assert os.access(folder / "cache" / "sccache", os.X_OK)
 
 
 def test_tools_are_laid_out_once(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_build_child_keeps_status_and_statistics_and_ends_the_cache(
         "SCCACHE_DIR": str(tmp_path / "compile"),
         "SCCACHE_SERVER_UDS": str(build / "s"),
         "WHEELYARD_BUILD": str(build),
-        "WHEELYARD_SCCACHE": str(tools / "sccache"),
+        "WHEELYARD_SCCACHE": str(tools / "cache" / "sccache"),
     }
     done = subprocess.run(
         [tools / "drive-build", "sh", "-c", "echo built; exit 3"],
@@ -207,5 +207,5 @@ def test_build_child_keeps_status_and_statistics_and_ends_the_cache(
     assert (done.returncode, done.stdout) == (3, "built\n")
     assert '"stats"' in (build / "cache.json").read_text(encoding="utf-8")
     # nobody answers any more
-    asked = [str(tools / "sccache"), "--stop-server"]
+    asked = [str(tools / "cache" / "sccache"), "--stop-server"]
     assert subprocess.run(asked, env=env, check=False, capture_output=True).returncode != 0

@@ -84,14 +84,13 @@ def make_request(
         gxx = tmp_path / "compilers" / compiler
         gxx.parent.mkdir(exist_ok=True)
         return BuildRequest(
-            job=job,
+            job=dataclasses.replace(job, lineinfo=lineinfo),
             toolchain=make_toolchain(tmp_path, sandbox=sandbox or FakeSandbox(), compiler=str(gxx)),
             work=tmp_path / "work",
             compile_cache=tmp_path / "compile",
             compile_jobs=3,
             log_path=tmp_path / "log",
             use_compile_cache=use_compile_cache,
-            lineinfo=lineinfo,
         )
 
     return make
@@ -180,7 +179,7 @@ def test_line_numbers_are_kept_only_when_asked_for(
 def test_without_compile_cache_the_wrappers_know_of_none(
     make_probe_job: Callable[..., Job], environment_of: Callable[..., dict[str, str]]
 ) -> None:
-    assert environment_of(make_probe_job())["WHEELYARD_SCCACHE"] == "/wy/tools/sccache"
+    assert environment_of(make_probe_job())["WHEELYARD_SCCACHE"] == "/wy/tools/cache/sccache"
     environment = environment_of(make_probe_job(), use_compile_cache=False)
     assert "WHEELYARD_SCCACHE" not in environment
 

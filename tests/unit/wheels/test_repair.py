@@ -121,7 +121,7 @@ def test_libraries_of_this_machine_do_not_change_the_tag(bench: Bench) -> None:
 
 
 def test_library_that_is_nowhere_is_named(bench: Bench) -> None:
-    with pytest.raises(RepairError, match=r"(?s)libspecial\.so\.3.*excludes"):
+    with pytest.raises(RepairError, match=r"(?s)libspecial\.so\.3.*Install the library"):
         bench.repair("libspecial.so.3", rpath="/nowhere")
 
 
