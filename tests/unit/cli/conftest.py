@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from packaging.specifiers import SpecifierSet
 
+from wheelyard.errors import MachineError
 from wheelyard.farm import load_farm
+from wheelyard.model.cell import PythonVersion
 from wheelyard.model.record import BuildRecord, RecordedBuild, RecordedCheck, RecordedToolkit
+from wheelyard.toolchain.interpreters import find_interpreter
 from wheelyard.wheels.stamp import read_dist_info
 from wheelyard.workshop import Options, open_workshop
 from wheelyard.yard.store import StoredWheel, open_yard, store_wheel
@@ -20,6 +25,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wheelyard.model.job import Job
+
+
+@pytest.fixture
+def running_python() -> PythonVersion:
+    """Return the version of the running Python; skip where no wheel can be built for it."""
+    version = PythonVersion(*sys.version_info[:2])
+    try:
+        find_interpreter(version, os.environ)
+    except MachineError as error:
+        pytest.skip(f"the running Python cannot be built for: {error}")
+    return version
 
 
 @pytest.fixture

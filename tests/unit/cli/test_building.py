@@ -13,18 +13,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wheelyard.cli.building import make_progress
-from wheelyard.errors import MachineError
 from wheelyard.farm import load_farm
-from wheelyard.model.cell import PythonVersion
 from wheelyard.model.releases import torch_release
 from wheelyard.progress import LiveProgress, PlainProgress
-from wheelyard.toolchain.interpreters import find_all_interpreters, find_interpreter
+from wheelyard.toolchain.interpreters import find_all_interpreters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from subprocess import CompletedProcess
 
+    from wheelyard.model.cell import PythonVersion
     from wheelyard.yard.store import StoredWheel
 
     Run = Callable[..., CompletedProcess[str]]
@@ -201,13 +200,9 @@ def foreign_python(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def build_foreign(
-    build: Run, fake_machine: Path, foreign_python: Path
+    build: Run, fake_machine: Path, foreign_python: Path, running_python: PythonVersion
 ) -> Callable[..., CompletedProcess[str]]:
     """Return a function that builds against the torch of nothing, without namespaces."""
-    try:
-        find_interpreter(PythonVersion(*sys.version_info[:2]), os.environ)
-    except MachineError as error:
-        pytest.skip(f"the running Python cannot be built for: {error}")
     if shutil.which("git") is None:
         pytest.skip("there is no git")
 

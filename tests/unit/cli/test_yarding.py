@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import platform
+import sysconfig
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from subprocess import CompletedProcess
 
+    from wheelyard.model.cell import PythonVersion
     from wheelyard.yard.store import StoredWheel
 
     Run = Callable[..., CompletedProcess[str]]
@@ -52,13 +55,14 @@ def test_check_holds_wheels_against_the_torch_that_is_named(
     make_wheel: Callable[..., Path],
     make_torch_site: Callable[..., Path],
     link_c: Callable[..., Path],
+    running_python: PythonVersion,
 ) -> None:
     site = make_torch_site()
     needed = site / "torch" / "lib" / "libc10.so"
     extension = link_c("demo.so", asks=["_ZN3c107missingEv"], needs=[needed])
     wheel = make_wheel(
-        tag="cp312-cp312-linux_x86_64",
-        files={"demo.cpython-312-x86_64-linux-gnu.so": extension.read_bytes()},
+        tag=f"{running_python.python_tag}-{running_python.abi_tag}-linux_{platform.machine()}",
+        files={f"demo{sysconfig.get_config_var('EXT_SUFFIX')}": extension.read_bytes()},
     )
     assert "missing-symbol" not in wheelyard("check", wheel).stdout
     done = wheelyard("check", wheel, "--torch-site", site)

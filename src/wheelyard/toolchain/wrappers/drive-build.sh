@@ -15,12 +15,13 @@ start_server() {
   done
 }
 
-[ -n "${WHEELYARD_SCCACHE-}" ] || exec "$@"
-
-start_server
+[ -z "${WHEELYARD_SCCACHE-}" ] || start_server
 "$@"
 status=$?
-"$WHEELYARD_SCCACHE" --show-stats --stats-format json >"$WHEELYARD_BUILD/cache.json" 2>/dev/null
-"$WHEELYARD_SCCACHE" --stop-server >/dev/null 2>&1
-wait "$server"
+if [ -n "${WHEELYARD_SCCACHE-}" ]; then
+  "$WHEELYARD_SCCACHE" --show-stats --stats-format json >"$WHEELYARD_BUILD/cache.json" 2>/dev/null
+  "$WHEELYARD_SCCACHE" --stop-server >/dev/null 2>&1
+  wait "$server"
+fi
+times >"$WHEELYARD_BUILD/times"
 exit $status

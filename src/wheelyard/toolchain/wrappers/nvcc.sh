@@ -2,17 +2,25 @@
 # nvcc puts a random number into the names of file-local symbols: without a seed of its own for
 # every source nothing is reproducible and no cubin is shared between torch builds. -lineinfo
 # writes header lines into the PTX, which differ between torch builds, so it has to be asked for.
+#
+# Before 12.5 nvcc does not know NVCC_CCBIN and takes the gcc on PATH: that must not be a wrapper,
+# because the cache that asks nvcc what it is would be asked in turn.
+PATH=${PATH#"${0%/*}":}
+export PATH
 compiles=
 seed=
+host=${NVCC_CCBIN-}
 for argument; do
   shift
   case $argument in
     -lineinfo | --generate-line-info) [ -n "${WHEELYARD_LINEINFO-}" ] || continue ;;
     -c | --compile | -dc | -dw | --device-c) compiles=1 ;;
+    -ccbin* | --compiler-bindir*) host= ;;
     *.cu) seed=${argument#"${WHEELYARD_SOURCE-}"/} ;;
   esac
   set -- "$@" "$argument"
 done
+[ -z "$host" ] || set -- -ccbin "$host" "$@"
 if [ -z "$compiles" ] || [ -z "$seed" ]; then
   exec "$CUDA_HOME/bin/nvcc" "$@"
 fi
