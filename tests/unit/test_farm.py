@@ -48,7 +48,7 @@ def test_all_bad_files_are_reported_in_one_run(
         matrix=matrix_text.replace('"3.12"', '"three"'),
         probe=recipe_text,
         alpha="name = ",
-        beta=recipe_text.replace("summary", "sumary"),
+        beta=recipe_text.replace("summary", "sommary"),
         gamma=recipe_text.replace('version = "1.1"', 'version = "one"'),
     )
     with pytest.raises(InputFileError) as caught:

@@ -24,7 +24,7 @@ def _refusal(text: str, table: type[Table] = RecipeFile) -> str:
 @pytest.mark.parametrize(
     ("right", "wrong", "hint", "path"),
     [
-        pytest.param("summary", "sumary", "'summary'", "$", id="top"),
+        pytest.param("summary", "sommary", "'summary'", "$", id="top"),
         pytest.param("top-levels", "top_levels", "'top-levels'", "$.wheel", id="table"),
         pytest.param("host = 60.0", "hots = 60.0", "'host'", "$.build.effort", id="inline-table"),
         pytest.param("sha256", "sha", "'sha256'", "$.versions[0].sdist", id="optional-table"),

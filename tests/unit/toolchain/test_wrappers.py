@@ -131,6 +131,10 @@ def test_without_a_compile_cache_the_seed_is_still_given(nvcc: Callable[..., lis
     assert nvcc("-c", "a.cu", WHEELYARD_SCCACHE="") == ["nvcc [-frandom-seed=a.cu] [-c] [a.cu]"]
 
 
+def test_nvcc_that_has_no_such_option_is_not_given_it(nvcc: Callable[..., list[str]]) -> None:
+    assert nvcc("-c", "a.cu", WHEELYARD_NO_SEED="1") == ["sccache [cuda/bin/nvcc] [-c] [a.cu]"]
+
+
 def test_nvcc_s_failure_is_the_wrapper_s(nvcc: Callable[..., list[str]], fakes: Path) -> None:
     (fakes / "cuda/bin/nvcc").write_text("#!/bin/sh\nexit 7\n", encoding="ascii")
     with pytest.raises(subprocess.CalledProcessError) as caught:
@@ -164,6 +168,18 @@ def test_build_child_without_a_compile_cache_is_what_it_drives(
     assert call("drive-build.sh", "drive-build", program, "a b", WHEELYARD_SCCACHE="") == [
         "sccache [a b]"
     ]
+
+
+@pytest.mark.parametrize(
+    ("option", "seeded"), [("-frandom-seed <seed>", "yes"), ("-fno-such-thing", "no")]
+)
+def test_build_child_asks_nvcc_whether_it_takes_a_seed(
+    call: Callable[..., list[str]], fakes: Path, option: str, seeded: str
+) -> None:
+    (fakes / "cuda/bin/nvcc").write_text(f"#!/bin/sh\necho '{option}'\n", encoding="ascii")
+    answer = '[ -n "$WHEELYARD_NO_SEED" ] && echo no || echo yes'
+    driven = ("sh", "-c", answer)
+    assert call("drive-build.sh", "drive-build", *driven, WHEELYARD_SCCACHE="") == [seeded]
 
 
 def test_build_child_whose_cache_does_not_start_says_why(

@@ -41,7 +41,7 @@ report = {"level": sys.argv[2], "machine": {"gpu": None}, "measurements": [{"whe
 with open(sys.argv[4], "w") as file:
     json.dump(report, file)
 """
-FILES = {"demo/__init__.py": b"import helper, torch\nWHERE = [__file__, helper.__file__]\n"}
+FILES = {"demo/__init__.py": b"import support, torch\nWHERE = [__file__, support.__file__]\n"}
 
 
 @pytest.fixture
@@ -60,12 +60,12 @@ def smoke(
         script: str = SCRIPT,
         *,
         files: dict[str, bytes] = FILES,
-        requires: tuple[str, ...] = ("torch==2.11.0", "helper"),
+        requires: tuple[str, ...] = ("torch==2.11.0", "support"),
         sha256: str = "",
         level: TestLevel = TestLevel.imported,
     ) -> TestedWheel:
         _write_distribution(tmp_path / "torch", "torch", "2.11.0+cu130")
-        _write_distribution(tmp_path / "runtime", "helper", "3")
+        _write_distribution(tmp_path / "runtime", "support", "3")
         (tmp_path / "smoke.py").write_text(script, encoding="utf-8")
         (tmp_path / "work").mkdir()
         wheel = make_wheel(version=str(VERSION), files=files, requires=requires)

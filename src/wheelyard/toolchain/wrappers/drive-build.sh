@@ -15,6 +15,8 @@ start_server() {
   done
 }
 
+# nvcc of CUDA 12.4 has no such option: what it compiles differs from run to run
+"${CUDA_HOME-}/bin/nvcc" --help 2>/dev/null | grep -q -e -frandom-seed || export WHEELYARD_NO_SEED=1
 [ -z "${WHEELYARD_SCCACHE-}" ] || start_server
 "$@"
 status=$?

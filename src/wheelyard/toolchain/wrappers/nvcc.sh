@@ -24,4 +24,5 @@ done
 if [ -z "$compiles" ] || [ -z "$seed" ]; then
   exec "$CUDA_HOME/bin/nvcc" "$@"
 fi
-exec ${WHEELYARD_SCCACHE:+"$WHEELYARD_SCCACHE"} "$CUDA_HOME/bin/nvcc" "-frandom-seed=$seed" "$@"
+[ -n "${WHEELYARD_NO_SEED-}" ] || set -- "-frandom-seed=$seed" "$@"
+exec ${WHEELYARD_SCCACHE:+"$WHEELYARD_SCCACHE"} "$CUDA_HOME/bin/nvcc" "$@"
