@@ -102,7 +102,10 @@ class BuildRecord(Document, frozen=True, kw_only=True):
     plan_fingerprint: Sha256
     build_digest: Sha256
     fingerprint_inputs: dict[str, object]
-    source_sha256: Sha256
+    source: str
+    """What was pinned: ``sha256:...`` of the archive or folder, or ``git:<commit>``."""
+    tree_sha256: Sha256
+    """Of the patched tree: its sorted paths, modes and bytes."""
     patches: tuple[RecordedPatch, ...]
     locks: dict[str, Sha256]
     """By name."""

@@ -77,7 +77,8 @@ def make_record(tested: TestedWheel, made: Made) -> BuildRecord:
         plan_fingerprint=made.fingerprint.sha256,
         build_digest=build_digest(made.fingerprint.sha256, contributed),
         fingerprint_inputs=dict(made.fingerprint.inputs),
-        source_sha256=made.patched.digest.removeprefix("sha256:"),
+        source=made.patched.source.digest,
+        tree_sha256=made.patched.digest.removeprefix("sha256:"),
         patches=tuple(
             RecordedPatch(name=patch.name, sha256=patch.sha256) for patch in made.patched.patches
         ),
