@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _BUBBLEWRAP = ("--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "true")
-_UNSHARE = ("--user", "--map-root-user", "--mount", "--net", "--pid", "--ipc", "--fork", "true")
+_UNSHARE = (
+    *("--user", "--map-root-user", "--mount", "--net", "--pid", "--ipc"),
+    *("--fork", "--mount-proc", "true"),
+)
 _SYSCTLS = (
     ("kernel/unprivileged_userns_clone", "0", "1"),
     ("user/max_user_namespaces", "0", "15000"),

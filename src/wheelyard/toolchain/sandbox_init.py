@@ -87,13 +87,13 @@ def make_devices(root: str) -> None:
 
 
 def make_proc(root: str) -> None:
-    """Mount a /proc of our own processes only; where that is refused, an empty one."""
+    """Mount a /proc of our own processes only.
+
+    Containers that mask parts of /proc refuse it. The host's own would show every other process
+    and its environment, so that there is no sandbox on such a machine.
+    """
     Path(f"{root}/proc").mkdir()
-    try:
-        mount("proc", f"{root}/proc", "proc", 0)
-    except OSError:
-        # containers mask parts of /proc, and then the kernel refuses a new one
-        bind("/proc", f"{root}/proc", writable=False)
+    mount("proc", f"{root}/proc", "proc", 0)
 
 
 def enter(root: str) -> None:
