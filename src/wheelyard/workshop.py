@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wheelyard.files import file_sha256
 from wheelyard.machine.folders import cache_folder
 from wheelyard.machine.namespaces import SandboxLevel, find_sandbox
 from wheelyard.model.source import FolderSource
@@ -66,7 +66,7 @@ class Workshop:
         return plan_fingerprint(
             job,
             patches={
-                patch.filename: _sha256(farm.patch_path(job.version.recipe, patch))
+                patch.filename: file_sha256(farm.patch_path(job.version.recipe, patch))
                 for patch in job.patches
             },
             locks={str(request.path): farm.lock(request).sha256 for request in job_locks(job)},
@@ -112,7 +112,3 @@ def open_workshop(farm: Farm, yard: Yard, *, env: Mapping[str, str], options: Op
         indexes=read_index_settings(env, home=home, cwd=Path.cwd()),
         options=options,
     )
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

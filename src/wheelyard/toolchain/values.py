@@ -104,7 +104,3 @@ class Places:
     def cache(self) -> Path:
         """The compile cache."""
         return self.base / "cache"
-
-    @property
-    def home(self) -> Path:
-        return self.base / "home"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import re
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wheelyard.errors import BuildError, DiskError, ProcessError
+from wheelyard.files import file_sha256
 from wheelyard.toolchain.compile_cache import CacheStatistics, read_cache_statistics
 from wheelyard.toolchain.preflight import header_folders
 from wheelyard.toolchain.rooms import build_rooms, python_environment
@@ -78,7 +78,7 @@ def build_wheel(
     wheel = _only_wheel(output / "dist", request)
     built = BuiltWheel(
         path=wheel,
-        sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(),
+        sha256=file_sha256(wheel),
         log_path=request.log_path,
         seconds=seconds,
         cpu_seconds=read_cpu_seconds(output / "times"),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import re
 import tempfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from wheelyard.errors import ProcessError, RepairError
+from wheelyard.files import file_sha256
 from wheelyard.model.metadata import parse_core_metadata, parse_record
 from wheelyard.run import run
 from wheelyard.wheels.audit import (
@@ -97,7 +97,7 @@ def repair_wheel(
         )
     return RepairedWheel(
         path=path,
-        sha256=_sha256(path),
+        sha256=file_sha256(path),
         version=version,
         platform_tag=platform_tag,
         external_libraries=tuple(sorted(audit.external)),
@@ -166,8 +166,3 @@ def _refuse_unlisted_members(wheel: Path) -> None:
     if unlisted:
         msg = f"RECORD of {wheel.name} does not list {unlisted[0]!r}; its build has to be fixed."
         raise RepairError(msg)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
