@@ -6,15 +6,17 @@ import dataclasses
 import mmap
 import struct
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
-from wheelyard.errors import CheckError
+from wheelyard.abi.elf_bytes import ElfBytes, ElfError, gnu_hash, sysv_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from wheelyard.model.cell import Machine
+
+__all__ = ("MAGIC", "ElfError", "ElfFile", "ExportedSymbol", "UndefinedSymbol")
 
 MAGIC: Final = b"\x7fELF"
 _MACHINES: Final[Mapping[int, Machine]] = {62: "x86_64", 183: "aarch64"}
@@ -44,10 +46,6 @@ _VER_FLAG_BASE, _VERSION_HIDDEN, _VERSION_INDEX = 1, 0x8000, 0x7FFF
 _LAST_UNVERSIONED = 1
 
 
-class ElfError(CheckError):
-    """A file cannot be read as a 64-bit little-endian ELF file."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class UndefinedSymbol:
     """A dynamic symbol that another library has to provide."""
@@ -57,35 +55,14 @@ class UndefinedSymbol:
     weak: bool
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Bytes:
-    """The file's bytes, read with every offset checked."""
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ExportedSymbol:
+    """A dynamic symbol that a library provides to others."""
 
-    data: mmap.mmap | bytes
     name: str
-
-    def unpack(self, layout: struct.Struct, offset: int) -> tuple[int, ...]:
-        if offset + layout.size > len(self.data):
-            self.refuse(f"it ends before offset {offset + layout.size:#x}")
-        return layout.unpack_from(self.data, offset)
-
-    def slice(self, offset: int, size: int) -> memoryview:
-        if offset + size > len(self.data):
-            self.refuse(f"it ends before offset {offset + size:#x}")
-        return memoryview(self.data)[offset : offset + size]
-
-    def text(self, offset: int) -> str:
-        end = self.data.find(b"\0", offset) if offset < len(self.data) else -1
-        if end < 0:
-            self.refuse(f"the text at offset {offset:#x} has no end")
-        return self.data[offset:end].decode("utf-8", "backslashreplace")
-
-    def has_text(self, text: bytes, offset: int) -> bool:
-        return self.data[offset : offset + len(text) + 1] == text + b"\0"
-
-    def refuse(self, why: str) -> NoReturn:
-        msg = f"{self.name!r} is not a usable ELF file: {why}. Build or download it again."
-        raise ElfError(msg)
+    version: str | None
+    hidden: bool
+    """With a version: only who asks for that version gets it. Without: only who asks for none."""
 
 
 class ElfFile:
@@ -98,7 +75,7 @@ class ElfFile:
 
     def __init__(self, data: mmap.mmap | bytes, *, name: str) -> None:
         self.name = name
-        self._bytes = _Bytes(data, name)
+        self._bytes = ElfBytes(data, name)
         if data[:6] != MAGIC + b"\x02\x01":
             self._bytes.refuse("it does not begin as a 64-bit little-endian one does")
         header = self._bytes.unpack(_FILE_HEADER, 0)
@@ -108,15 +85,19 @@ class ElfFile:
         self._dynamic = tuple(self._read_dynamic())
 
     @classmethod
-    def open(cls, path: Path) -> ElfFile:
-        """Map the file into memory; it must not be cut short while it is in use."""
+    def open(cls, path: Path, *, name: str | None = None) -> ElfFile:
+        """Map the file into memory; it must not be cut short while it is in use.
+
+        ``name`` stands for it in errors, where its path would tell people nothing.
+        """
+        name = name or str(path)
         with path.open("rb") as stream:
             try:
                 data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
             except ValueError:
-                msg = f"{str(path)!r} is not a usable ELF file: it is empty."
+                msg = f"{name!r} is not a usable ELF file: it is empty."
                 raise ElfError(msg) from None
-        return cls(data, name=str(path))
+        return cls(data, name=name)
 
     @property
     def is_dynamic(self) -> bool:
@@ -167,6 +148,27 @@ class ElfFile:
                 version=needed_versions.get(self._version_number(index) & _VERSION_INDEX),
                 weak=info >> 4 == _STB_WEAK,
             )
+
+    def exported_symbols(self) -> Iterator[ExportedSymbol]:
+        """Yield what the loader can find here, in the order of the symbol table.
+
+        A reference is bound as ``exports`` tells: without version to what is not hidden, with one
+        to that version, or to what has none and is not hidden.
+        """
+        first, end = self._exported_bounds
+        table = self._bytes.slice(self._symbol_offset(first), (end - first) * _SYMBOL.size)
+        for index, (name, info, _, section, value, _) in enumerate(
+            _SYMBOL.iter_unpack(table), first
+        ):
+            if name and _is_defined(info, section, value):
+                number = self._version_number(index)
+                is_hidden, number = bool(number & _VERSION_HIDDEN), number & _VERSION_INDEX
+                version = self._defined_versions.get(number)
+                yield ExportedSymbol(
+                    name=self._text(name),
+                    version=version,
+                    hidden=is_hidden and (version is None or number > _LAST_UNVERSIONED + 1),
+                )
 
     def exports(self, name: str, version: str | None = None) -> bool:
         """Tell whether the loader would bind a reference to ``name`` (of ``version``) to this."""
@@ -267,6 +269,27 @@ class ElfFile:
             self._bytes.refuse("nothing tells the length of its symbol table")
         return size // _SYMBOL.size
 
+    @property
+    def _exported_bounds(self) -> tuple[int, int]:
+        """The part of the symbol table in which a look-up by name can end."""
+        tables = self._tables
+        if _DT_SYMTAB not in tables:
+            return 0, 0
+        if _DT_GNU_HASH in tables:
+            buckets, first, bloom_words, _ = self._gnu_hash
+            start = tables[_DT_GNU_HASH] + _GNU_HASH.size + bloom_words * _U64.size
+            table = self._bytes.slice(start, buckets * _U32.size)
+            last = max(number for (number,) in _U32.iter_unpack(table))
+            if last < first:
+                return 0, 0
+            chain = start + buckets * _U32.size - first * _U32.size
+            while not self._bytes.unpack(_U32, chain + last * _U32.size)[0] & 1:
+                last += 1
+            return first, last + 1
+        if _DT_HASH in tables:
+            return 0, self._bytes.unpack(_HASH, tables[_DT_HASH])[1]
+        return 0, 0
+
     def _version_number(self, index: int) -> int:
         """Return the symbol's entry in the table of versions; 1 stands for none."""
         table = self._tables.get(_DT_VERSYM)
@@ -321,11 +344,8 @@ class ElfFile:
         name_offset, info, _, section, value, _ = self._bytes.unpack(
             _SYMBOL, self._symbol_offset(index)
         )
-        return (
-            section != _SHN_UNDEF
-            and (value != 0 or section == _SHN_ABS or info & 0xF == _STT_TLS)
-            and info >> 4 in _STB_EXPORTED
-            and self._bytes.has_text(name, self._tables.get(_DT_STRTAB, 0) + name_offset)
+        return _is_defined(info, section, value) and self._bytes.has_text(
+            name, self._tables.get(_DT_STRTAB, 0) + name_offset
         )
 
     def _candidates(self, name: bytes) -> Iterator[int]:
@@ -380,18 +400,9 @@ class ElfFile:
             (index,) = self._bytes.unpack(_U32, chain + index * _U32.size)
 
 
-def gnu_hash(name: bytes) -> int:
-    """Return the hash that DT_GNU_HASH tables are made with."""
-    value = 5381
-    for byte in name:
-        value = (value * 33 + byte) & 0xFFFFFFFF
-    return value
-
-
-def sysv_hash(name: bytes) -> int:
-    """Return the hash that DT_HASH tables are made with."""
-    value = 0
-    for byte in name:
-        value = (value << 4) + byte
-        value = (value ^ (value & 0xF0000000) >> 24) & 0x0FFFFFFF
-    return value
+def _is_defined(info: int, section: int, value: int) -> bool:
+    return (
+        section != _SHN_UNDEF
+        and (value != 0 or section == _SHN_ABS or info & 0xF == _STT_TLS)
+        and info >> 4 in _STB_EXPORTED
+    )

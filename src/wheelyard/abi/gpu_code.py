@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import mmap
 import re
 import struct
 from typing import TYPE_CHECKING, Final, Literal
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+# What the runtime registers. ``__nv_relfatbin`` holds what was compiled for linking on the device
+# (``-rdc``): what came of that lies here too, and only that is ever loaded.
 _SECTION: Final = ".nv_fatbin"
+_WINDOW: Final = 16 << 20
 _CONTAINER_START = re.compile(re.escape(struct.pack("<IHH", 0xBA55ED50, 1, 16)))
 
 # magic, version, header size, size of the entries
@@ -76,10 +80,10 @@ def _blocks(elf: ElfFile) -> Iterator[memoryview]:
 
 
 def _entries(block: memoryview, name: str) -> Iterator[tuple[int, GpuArch]]:
-    at = _CONTAINER_START.search(block)
+    at = _find_container(block, 0)
     while at is not None:
-        header = _unpack(_CONTAINER, block, at.start(), name)
-        begin = at.start() + header[2]
+        header = _unpack(_CONTAINER, block, at, name)
+        begin = at + header[2]
         end = begin + header[3]
         while begin < end:
             kind, _, header_size, payload_size, *_, sm, _, _, flags = _unpack(
@@ -90,7 +94,24 @@ def _entries(block: memoryview, name: str) -> Iterator[tuple[int, GpuArch]]:
             begin += header_size + payload_size
             if not header_size:
                 raise _error(name)
-        at = _CONTAINER_START.search(block, end)
+            _forget(block)
+        at = _find_container(block, end)
+
+
+def _find_container(block: memoryview, start: int) -> int | None:
+    """Return where the next one begins; they lie close together, but a gap may be a gigabyte."""
+    for begin in range(start, len(block), _WINDOW):
+        match = _CONTAINER_START.search(block[begin : begin + _WINDOW + _CONTAINER.size])
+        if match:
+            return begin + match.start()
+        _forget(block)
+    return None
+
+
+def _forget(block: memoryview) -> None:
+    """Unmap what was read: headers lie so far apart that each costs pages of its own."""
+    if isinstance(block.obj, mmap.mmap):
+        block.obj.madvise(mmap.MADV_DONTNEED)
 
 
 def _gpu_arch(sm: int, flags: int) -> GpuArch:

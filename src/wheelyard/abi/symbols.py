@@ -15,8 +15,9 @@ from wheelyard.run import run
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from wheelyard.abi.elf import ElfFile, UndefinedSymbol
-    from wheelyard.abi.libraries import Provider, Providers
+    from wheelyard.abi.elf import UndefinedSymbol
+    from wheelyard.abi.libraries import Library
+    from wheelyard.abi.loading import Scope
 
 _TOOL_ENV: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 _NAMES_PER_CALL: Final = 200
@@ -52,7 +53,12 @@ class Reason(StrEnum):
     MISSING_LIBRARY = "missing-library"
     ABSENT_LIBRARY = "absent-library"
     OLD_SYSTEM = "old-system"
+    PRELOADED = "preloaded"
     UNKNOWN = "unknown"
+
+
+OPEN_REASONS: Final = frozenset({Reason.ABSENT_LIBRARY, Reason.OLD_SYSTEM, Reason.PRELOADED})
+"""It depends on the machine, or on what the package loads first: no fault of the wheel."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,33 +72,62 @@ class MissingSymbol:
     explanation: str
 
 
-def find_missing_symbols(extension: ElfFile, providers: Providers) -> tuple[MissingSymbol, ...]:
-    """Return every undefined symbol, weak ones aside, that no provider exports."""
+def find_missing_symbols(
+    undefined: Iterable[UndefinedSymbol],
+    scope: Scope,
+    demangle: Demangler,
+    *,
+    has_python: bool = True,
+) -> tuple[MissingSymbol, ...]:
+    """Return every undefined symbol, weak ones aside, that no library in scope exports.
+
+    Those of Python are not looked for when it is not known (``has_python``).
+    """
     missing = sorted(
         {
             symbol.name: symbol
-            for symbol in extension.undefined_symbols()
+            for symbol in undefined
             if not symbol.weak
-            and not providers.is_of_driver(symbol.name)
-            and providers.find(symbol.name, symbol.version) is None
+            and not scope.provides(symbol.name, symbol.version)
+            and not scope.is_of_driver(symbol.name)
+            and (has_python or not _OF_PYTHON.fullmatch(symbol.name))
         }.items()
     )
-    readable = demangle(name for name, _ in missing)
+    readable = demangle([name for name, _ in missing])
     return tuple(
-        _explain(symbol, demangled=readable[name], providers=providers) for name, symbol in missing
+        _explain(symbol, demangled=readable[name], scope=scope) for name, symbol in missing
     )
 
 
-def demangle(names: Iterable[str]) -> Mapping[str, str]:
-    """Write C++ names as people do, with binutils' c++filt where there is one."""
-    readable: dict[str, str] = {}
-    for batch in _batches(names):
-        try:
-            output = run(["c++filt", "--", *batch], env=_TOOL_ENV).output.splitlines()
-        except (MachineError, ProcessError):
-            output = []
-        readable.update(zip(batch, output if len(output) == len(batch) else batch, strict=True))
-    return readable
+def asks_python(undefined: Iterable[UndefinedSymbol]) -> bool:
+    """Tell whether any of the symbols is Python's."""
+    return any(_OF_PYTHON.fullmatch(one.name) for one in undefined)
+
+
+class Demangler:
+    """Writes C++ names as people do, with binutils' c++filt where there is one; each name once.
+
+    In a process of its own: a name in a hostile file may bring a demangler down.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    def __call__(self, names: Iterable[str]) -> Mapping[str, str]:
+        names = tuple(names)
+        for batch in _batches(name for name in names if name not in self._known):
+            mangled = [name for name in batch if name.startswith("_Z")]
+            self._known |= {name: name for name in batch}
+            self._known |= _demangled(mangled) if mangled else {}
+        return {name: self._known[name] for name in names}
+
+
+def _demangled(names: list[str]) -> Mapping[str, str]:
+    try:
+        output = run(["c++filt", "--", *names], env=_TOOL_ENV).output.splitlines()
+    except (MachineError, ProcessError):
+        output = []
+    return dict(zip(names, output if len(output) == len(names) else names, strict=True))
 
 
 def _batches(names: Iterable[str]) -> Iterator[list[str]]:
@@ -101,8 +136,8 @@ def _batches(names: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _explain(symbol: UndefinedSymbol, *, demangled: str, providers: Providers) -> MissingSymbol:
-    reason, explanation = _diagnose(symbol, demangled, providers)
+def _explain(symbol: UndefinedSymbol, *, demangled: str, scope: Scope) -> MissingSymbol:
+    reason, explanation = _diagnose(symbol, demangled, scope)
     return MissingSymbol(
         name=symbol.name,
         version=symbol.version,
@@ -112,29 +147,32 @@ def _explain(symbol: UndefinedSymbol, *, demangled: str, providers: Providers) -
     )
 
 
-def _diagnose(symbol: UndefinedSymbol, demangled: str, providers: Providers) -> tuple[Reason, str]:
+def _diagnose(symbol: UndefinedSymbol, demangled: str, scope: Scope) -> tuple[Reason, str]:
     name = symbol.name
-    unlinked = _first_with(providers.unlinked, name, symbol.version)
+    own = _first_with(scope.own, name, symbol.version)
+    if own is not None:
+        return Reason.PRELOADED, f"unless the package loads its {own.name} before"
+    unlinked = _first_with(scope.unlinked, name, symbol.version)
     if unlinked is not None:
-        return Reason.NOT_LINKED, f"{unlinked.library.name} has it, but is not asked for"
+        return Reason.NOT_LINKED, f"{unlinked.name} has it, but is not asked for"
     if _OF_TORCH.fullmatch(name):
-        return _diagnose_torch(name, demangled, providers)
+        return _diagnose_torch(name, demangled, scope)
     if _OF_PYTHON.fullmatch(name):
         return Reason.PYTHON, "compiled for another Python: this one does not have it"
     if symbol.version and _SYSTEM_VERSION.fullmatch(symbol.version):
-        return Reason.OLD_SYSTEM, f"this machine's C or C++ library is older than {symbol.version}"
+        return Reason.OLD_SYSTEM, f"this machine's C or C++ library has no {symbol.version}"
     if _OF_CUDA.fullmatch(name):
-        return _diagnose_cuda(providers)
-    if providers.missing:
-        return Reason.MISSING_LIBRARY, f"nobody provides {', '.join(providers.missing)}"
-    if providers.absent:
-        return Reason.ABSENT_LIBRARY, f"this machine does not have {', '.join(providers.absent)}"
+        return _diagnose_cuda(scope)
+    if scope.missing:
+        return Reason.MISSING_LIBRARY, f"nobody provides {', '.join(scope.missing)}"
+    if scope.absent:
+        return Reason.ABSENT_LIBRARY, f"this machine does not have {', '.join(scope.absent)}"
     return Reason.UNKNOWN, "no library that is loaded has it"
 
 
-def _diagnose_torch(name: str, demangled: str, providers: Providers) -> tuple[Reason, str]:
-    around = (*providers.loaded, *providers.unlinked)
-    of_torch = [one for one in around if one.library.origin is Origin.TORCH]
+def _diagnose_torch(name: str, demangled: str, scope: Scope) -> tuple[Reason, str]:
+    around = (*scope.loaded, *scope.unlinked)
+    of_torch = [one for one in around if one.origin is Origin.TORCH]
     is_old = _OLD_ABI.search(demangled) or (demangled == name and _OLD_STRING in name)
     if _NEW_ABI.search(name):
         spelling, wanted, has = name.replace(_NEW_STRING, _OLD_STRING), 1, 0
@@ -149,7 +187,7 @@ def _diagnose_torch(name: str, demangled: str, providers: Providers) -> tuple[Re
     return Reason.TORCH_MINOR, _OTHER_MINOR
 
 
-def _cxx11_abi(of_torch: Iterable[Provider]) -> int | None:
+def _cxx11_abi(of_torch: Iterable[Library]) -> int | None:
     """Tell torch's ABI from a function that is in all of its versions."""
     for value, string in ((1, _NEW_STRING), (0, _OLD_STRING)):
         if _first_with(of_torch, _CHECK_FAIL.format(string)):
@@ -157,18 +195,18 @@ def _cxx11_abi(of_torch: Iterable[Provider]) -> int | None:
     return None
 
 
-def _diagnose_cuda(providers: Providers) -> tuple[Reason, str]:
-    for missing, other in providers.other_versions.items():
+def _diagnose_cuda(scope: Scope) -> tuple[Reason, str]:
+    for missing, other in scope.other_versions.items():
         if _CUDA_LIBRARY.match(missing):
             return Reason.CUDA_MAJOR, f"compiled for another CUDA: {missing} instead of {other}"
-    if providers.missing:
-        return Reason.MISSING_LIBRARY, f"nobody provides {', '.join(providers.missing)}"
+    if scope.missing:
+        return Reason.MISSING_LIBRARY, f"nobody provides {', '.join(scope.missing)}"
     return Reason.UNKNOWN, "the CUDA libraries beside this torch do not have it"
 
 
-def explain_missing_library(name: str, providers: Providers) -> tuple[Reason, str]:
+def explain_missing_library(name: str, scope: Scope) -> tuple[Reason, str]:
     """Say why a library that the extension needs is not there."""
-    other = providers.other_versions.get(name)
+    other = scope.other_versions.get(name)
     if other is not None and _CUDA_LIBRARY.match(name):
         return Reason.CUDA_MAJOR, f"compiled for another CUDA: beside this torch is {other}"
     if other is not None:
@@ -177,6 +215,6 @@ def explain_missing_library(name: str, providers: Providers) -> tuple[Reason, st
 
 
 def _first_with(
-    providers: Iterable[Provider], name: str, version: str | None = None
-) -> Provider | None:
-    return next((one for one in providers if one.exports(name, version)), None)
+    libraries: Iterable[Library], name: str, version: str | None = None
+) -> Library | None:
+    return next((one for one in libraries if one.exports(name, version)), None)

@@ -1,4 +1,4 @@
-"""The command that makes locks."""
+"""The command that makes locks and symbol tables."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 def update(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Make every lock that is missing or stale; with a name, that one in any case."""
+    if arguments.kind == "symbols":
+        from wheelyard.cli.updating_symbols import update_symbols  # noqa: PLC0415 - locks need not
+
+        update_symbols(arguments, env)
+        return
     farm = open_farm(arguments)
     workshop = open_workshop(arguments, farm, env)
     resolving = uv_environment(workshop.indexes, env, resolving=True)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wheelyard.abi.elf import ElfError, ElfFile, gnu_hash, sysv_hash
+from wheelyard.abi.elf import ElfError, ElfFile
+from wheelyard.abi.elf_bytes import gnu_hash, sysv_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -272,6 +273,7 @@ def _ask_everything(data: bytes) -> None:
     elf.read_through()
     elf.exports("provided")
     elf.exports("provided", "V_1")
+    assert len(list(elf.exported_symbols())) <= len(data)
     elf.section(".text")
     for block in elf.loaded_bytes():
         assert len(block) <= len(data)

@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import pytest
 
 from wheelyard.abi.elf import ElfFile
-from wheelyard.abi.libraries import survey
+from wheelyard.abi.libraries import (
+    interpreter_libraries,
+    site_libraries,
+    system_libraries,
+    wheel_libraries,
+)
+from wheelyard.abi.loading import Process
 from wheelyard.abi.symbols import (
+    Demangler,
     Reason,
-    demangle,
     explain_missing_library,
     find_missing_symbols,
 )
@@ -22,22 +28,27 @@ from wheelyard.abi.symbols import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wheelyard.abi.libraries import Providers
+    from wheelyard.abi.loading import Scope
     from wheelyard.abi.symbols import MissingSymbol
 
+PYTHON = interpreter_libraries(Path(sys.executable))
+SYSTEM = system_libraries(ElfFile.open(Path(sys.executable).resolve()).machine)
 NEW_STRING = "NSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE"
 CHECK_FAIL = "_ZN3c106detail14torchCheckFailEPKcS2_jRK{}"
 ERROR = "_ZN3c105ErrorC2ENS_14SourceLocationE{}"
 NOT_IN_TORCH = "_ZN5torch7LibraryC1ENS0_4KindE{}"
 
 
-def providers(site: Path, extension: Path) -> Providers:
-    around = survey(wheel_files=[extension], torch_site=site, interpreter=Path(sys.executable))
-    return around.providers(ElfFile.open(extension))
+def scope(site: Path, extension: Path) -> Scope:
+    wheel = wheel_libraries({PurePosixPath("_C.so"): ElfFile.open(extension)})
+    process = Process(wheel=wheel, torch=site_libraries(site), system=SYSTEM)
+    return process.scope(wheel[0], PYTHON)
 
 
 def missing(site: Path, extension: Path) -> dict[str, MissingSymbol]:
-    found = find_missing_symbols(ElfFile.open(extension), providers(site, extension))
+    found = find_missing_symbols(
+        ElfFile.open(extension).undefined_symbols(), scope(site, extension), Demangler()
+    )
     return {symbol.name: symbol for symbol in found}
 
 
@@ -105,7 +116,7 @@ def test_other_cuda_major_is_explained(
     found = missing(site, extension)["cudaMalloc"]
     assert found.reason is Reason.CUDA_MAJOR
     assert "libcudart.so.12 instead of libcudart.so.13" in found.explanation
-    reason, why = explain_missing_library("libcudart.so.12", providers(site, extension))
+    reason, why = explain_missing_library("libcudart.so.12", scope(site, extension))
     assert reason is Reason.CUDA_MAJOR
     assert "libcudart.so.13" in why
 
@@ -129,7 +140,7 @@ def test_symbol_of_a_missing_library_is_explained(
     found = missing(site, extension)["lost_call"]
     assert found.reason is Reason.MISSING_LIBRARY
     assert "liblost.so.1" in found.explanation
-    reason, _ = explain_missing_library("liblost.so.1", providers(site, extension))
+    reason, _ = explain_missing_library("liblost.so.1", scope(site, extension))
     assert reason is Reason.MISSING_LIBRARY
 
 
@@ -180,7 +191,7 @@ def test_names_are_demangled_many_at_a_time() -> None:
     if shutil.which("c++filt") is None:
         pytest.skip("binutils' c++filt is not there")
     names = [f"_ZN2at{len(str(number)) + 1}f{number}Ev" for number in range(500)]
-    readable = demangle([*names, "plain"])
+    readable = Demangler()([*names, "plain"])
     assert readable["_ZN2at2f7Ev"] == "at::f7()"
     assert readable["_ZN2at4f499Ev"] == "at::f499()"
     assert readable["plain"] == "plain"
