@@ -1,4 +1,4 @@
-"""Commands over finished wheels: check, smoke, index, explain, log, clean."""
+"""Commands over finished wheels: smoke, index, explain, log, clean."""
 
 from __future__ import annotations
 
@@ -6,31 +6,16 @@ import datetime as dt
 import json
 import logging
 import shutil
-import sys
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from typing import TYPE_CHECKING, assert_never
 
 from wheelyard.cli.output import print_json, print_lines, print_table
 from wheelyard.cli.session import open_farm, open_workshop, yard_folder
-from wheelyard.errors import (
-    CheckError,
-    InputFileError,
-    MachineError,
-    UnknownNameError,
-    UsageError,
-)
+from wheelyard.errors import InputFileError, UnknownNameError
 from wheelyard.folders import remove_tree
 from wheelyard.machine.disk import readable_size
 from wheelyard.machine.folders import cache_folder
-from wheelyard.model.cell import PythonVersion
-from wheelyard.model.record import TestLevel, TestReport, machine_label
+from wheelyard.model.record import Adopted, Built, TestLevel, TestReport, machine_label
 from wheelyard.planning.plan import expand_matrix
-from wheelyard.toolchain.interpreters import find_interpreter
-from wheelyard.wheels.check import check as check_wheel
-from wheelyard.wheels.findings import Surroundings
 from wheelyard.wheels.smoke import describe_machine
 from wheelyard.yard.index import write_index
 from wheelyard.yard.reports import add_report
@@ -39,61 +24,12 @@ from wheelyard.yard.store import StoredWheel, Yard, open_yard
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
+    from pathlib import Path
 
     from wheelyard.workshop import Workshop
 
 
 logger = logging.getLogger(__name__)
-
-
-def check(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
-    """Inspect wheel files, all of them, and fail at the end if any does not pass."""
-    reports = []
-    for wheel in arguments.wheels:
-        if not wheel.is_file():
-            msg = f"There is no wheel {wheel}."
-            raise UsageError(msg)
-        with tempfile.TemporaryDirectory(prefix="wheelyard-check-") as scratch:
-            surroundings = _surroundings(wheel, arguments.torch_site, env)
-            reports.append(
-                check_wheel(
-                    wheel, expectation=None, surroundings=surroundings, scratch=Path(scratch)
-                )
-            )
-    if arguments.json:
-        print_json({"reports": [report.to_json() for report in reports]})
-    else:
-        print_lines(*(report.describe() for report in reports))
-    failed = [report.filename for report in reports if not report.passed]
-    if failed:
-        msg = f"{len(failed)} of {len(reports)} wheels must not be used: {', '.join(failed)}"
-        raise CheckError(msg)
-
-
-def _surroundings(
-    wheel: Path, torch_site: Path | None, env: Mapping[str, str]
-) -> Surroundings | None:
-    """Return what the wheel's symbols are looked up in; nothing without ``--torch-site``."""
-    if torch_site is None:
-        return None
-    if not (torch_site / "torch").is_dir():
-        msg = f"There is no torch in {torch_site}. Give the folder that holds `torch`."
-        raise UsageError(msg)
-    try:
-        tags = parse_wheel_filename(wheel.name)[3]
-    except InvalidWheelFilename as error:
-        raise UsageError(str(error)) from None
-    abis = {tag.abi if tag.abi.startswith("cp") else tag.interpreter for tag in tags}
-    return Surroundings(torch_site=torch_site, interpreter=_interpreter(min(abis), env))
-
-
-def _interpreter(tag: str, env: Mapping[str, str]) -> Path:
-    """Return the Python whose symbols the wheel will meet, or this one with a word about it."""
-    try:
-        return find_interpreter(PythonVersion.parse(tag), env).executable
-    except MachineError:
-        logger.warning("There is no %s here: Python's symbols are looked up in this one.", tag)
-        return Path(sys.executable)
 
 
 def smoke(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
@@ -154,8 +90,10 @@ def explain(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
         msg = f"No job is named {arguments.identifier!r}. `wheelyard matrix` shows all of them."
         raise UnknownNameError(msg)
     if job is not None:
-        state, differences = workshop.state(job, workshop.fingerprint(job))
-        print_lines(f"{job.identifier}: {state}", *(f"  changed {item}" for item in differences))
+        standing = workshop.standing(job, workshop.fingerprint(job))
+        changed = (f"  changed {item}" for item in standing.differences)
+        whose = ", adopted" if standing.adopted else ""
+        print_lines(f"{job.identifier}: {standing.state}{whose}", *changed)
     if stored is not None:
         _print_record(stored, workshop)
 
@@ -169,16 +107,32 @@ def _print_record(stored: StoredWheel, workshop: Workshop) -> None:
         ("fingerprint", record.plan_fingerprint),
         ("build digest", record.build_digest),
         ("gpu_archs", " ".join(record.gpu_archs)),
-        ("compiler", record.compiler),
-        ("toolkit", f"CUDA {record.toolkit.version} ({record.toolkit.provider})"),
+        *_origin_rows(record.origin),
         ("torch", f"{record.torch} ({record.torch_origin})"),
         ("sandbox", record.sandbox),
-        ("patches", ", ".join(patch.name for patch in record.patches) or "none"),
         ("tested", str(level or "not")),
         ("seconds", ", ".join(f"{name} {value}" for name, value in record.seconds.items())),
         ("log", str(workshop.yard.log_path(record.identifier))),
     ]
     print_table(("", record.identifier), rows)
+
+
+def _origin_rows(origin: Built | Adopted) -> tuple[tuple[str, str], ...]:
+    match origin:
+        case Built():
+            return (
+                ("compiler", origin.compiler),
+                ("toolkit", f"CUDA {origin.toolkit.version} ({origin.toolkit.provider})"),
+                ("patches", ", ".join(patch.name for patch in origin.patches) or "none"),
+            )
+        case Adopted():
+            return (
+                ("adopted from", origin.place),
+                ("upstream name", origin.filename),
+                ("upstream sha256", origin.sha256),
+            )
+        case _:
+            assert_never(origin)
 
 
 def log(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
@@ -234,7 +188,6 @@ def _find(yard: Yard, identifier: str) -> StoredWheel:
 
 
 COMMANDS = {
-    "check": check,
     "clean": clean,
     "explain": explain,
     "index": index,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import tempfile
 from pathlib import Path
@@ -9,14 +10,24 @@ from typing import TYPE_CHECKING
 
 from wheelyard.errors import CheckError
 from wheelyard.wheels.archive import ArchiveError, open_wheel
-from wheelyard.wheels.check_binaries import binary_findings, external_libraries, read_binaries
-from wheelyard.wheels.check_contents import content_findings
+from wheelyard.wheels.check_binaries import (
+    binary_findings,
+    external_libraries,
+    gpu_code_of_members,
+    read_binaries,
+)
+from wheelyard.wheels.check_contents import content_findings, size_findings
+from wheelyard.wheels.check_gpu import gpu_findings_for, suspicious_gpu_findings
+from wheelyard.wheels.check_here import here_findings
 from wheelyard.wheels.check_labels import (
     expected_label_findings,
     label_findings,
     record_findings,
 )
-from wheelyard.wheels.check_symbols import symbol_findings
+from wheelyard.wheels.check_loading import LoadingCheck
+from wheelyard.wheels.check_policy import policy_findings
+from wheelyard.wheels.check_python import python_findings
+from wheelyard.wheels.check_requirements import requirement_findings
 from wheelyard.wheels.findings import (
     CheckReport,
     Expectation,
@@ -25,11 +36,19 @@ from wheelyard.wheels.findings import (
     Severity,
     Surroundings,
 )
+from wheelyard.wheels.fitting import fit
 from wheelyard.wheels.labels import read_labels
 from wheelyard.wheels.unpack import unpack
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from wheelyard.model.cell import GpuArch
     from wheelyard.wheels.archive import UnsafeMember, WheelArchive
+    from wheelyard.wheels.check_binaries import Binary
+    from wheelyard.wheels.check_here import Here
+    from wheelyard.wheels.labels import Labels
+    from wheelyard.wheels.unpack import Unpacked
 
 __all__ = [
     "CheckReport",
@@ -49,10 +68,14 @@ def check(
     expectation: Expectation | None,
     surroundings: Surroundings | None,
     scratch: Path,
+    candidates: Sequence[Surroundings] = (),
+    here: Here | None = None,
+    gpus: Sequence[GpuArch] = (),
 ) -> CheckReport:
     """Find everything that is wrong with a wheel.
 
-    Without ``expectation`` only what is wrong for any wheel is found; without ``surroundings`` no
+    Without ``expectation`` only what is wrong for any wheel is found. It has to load in
+    ``surroundings``, or, where those are not given, in any of the ``candidates``; with neither, no
     symbol is looked for. Compiled files are unpacked into a folder in ``scratch`` for the while.
     """
     try:
@@ -67,7 +90,14 @@ def check(
             open_wheel(wheel) as archive,
             tempfile.TemporaryDirectory(prefix="check-", dir=scratch) as folder,
         ):
-            return _inspect(archive, sha256, expectation, surroundings, Path(folder))
+            against = _Against(
+                expectation=expectation,
+                surroundings=surroundings,
+                candidates=candidates,
+                here=here,
+                gpus=gpus,
+            )
+            return _inspect(archive, sha256, against, Path(folder))
     except ArchiveError as error:
         return CheckReport(
             filename=wheel.name,
@@ -87,39 +117,81 @@ def require_passed(report: CheckReport) -> None:
         raise CheckError(msg)
 
 
-def _inspect(
-    archive: WheelArchive,
-    sha256: str,
-    expectation: Expectation | None,
-    surroundings: Surroundings | None,
-    folder: Path,
-) -> CheckReport:
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Against:
+    """What a wheel is compared with."""
+
+    expectation: Expectation | None
+    surroundings: Surroundings | None
+    candidates: Sequence[Surroundings]
+    here: Here | None
+    gpus: Sequence[GpuArch]
+
+    @property
+    def minor(self) -> Severity:
+        """Of what does no harm to who installs a wheel: an error in ours only."""
+        return Severity.WARNING if self.expectation is None else Severity.ERROR
+
+    @property
+    def has_torch(self) -> bool:
+        return self.surroundings is not None or bool(self.candidates)
+
+
+def _inspect(archive: WheelArchive, sha256: str, against: _Against, folder: Path) -> CheckReport:
     labels = read_labels(archive)
-    rows = labels.record or ()
-    algorithms = {row.path: row.digest.partition("=")[0] for row in rows}
+    algorithms = {row.path: row.digest.partition("=")[0] for row in labels.record or ()}
     unpacked = unpack(archive, folder, algorithms=algorithms)
     binaries, damaged = read_binaries(unpacked.elf_paths)
-    # What does no harm to who installs a wheel is an error in ours only.
-    minor = Severity.WARNING if expectation is None else Severity.ERROR
+    loading = LoadingCheck(binaries, labels, is_ours=against.expectation is not None)
+    placed = fit(loading, against.surroundings, against.candidates, labels)
+    gpu_code, needs = gpu_code_of_members(binaries), external_libraries(binaries)
     findings = [
-        *(_unsafe_finding(member) for member in archive.unsafe),
-        *label_findings(labels, severity=minor),
-        *record_findings(labels, unpacked),
-        *(expected_label_findings(labels, expectation) if expectation else ()),
-        *content_findings(archive.members, labels, expectation, severity=minor),
+        *_packaging_findings(archive, labels, unpacked, against),
         *damaged,
-        *binary_findings(binaries, labels, expectation, severity=minor),
+        *_binary_findings(binaries, labels, against),
+        *suspicious_gpu_findings(gpu_code),
+        *(found for gpu in against.gpus for found in gpu_findings_for(gpu, gpu_code)),
+        *placed.findings,
+        *(here_findings(labels, needs, against.here) if against.here is not None else ()),
     ]
-    if surroundings is not None:
-        findings += symbol_findings(binaries, surroundings)
     return CheckReport(
         filename=archive.path.name,
         sha256=sha256,
         findings=tuple(findings),
-        gpu_code={binary.member: binary.gpu_code for binary in binaries if binary.gpu_code},
-        external_libraries=external_libraries(binaries),
+        gpu_code=gpu_code,
+        external_libraries=needs,
         platform_tag=".".join(sorted({tag.platform for tag in labels.tags})),
+        torch=placed.torch,
+        files=placed.files,
+        links_torch=loading.links_torch,
+        fits=placed.fits,
     )
+
+
+def _packaging_findings(
+    archive: WheelArchive, labels: Labels, unpacked: Unpacked, against: _Against
+) -> Iterator[Finding]:
+    expectation, minor = against.expectation, against.minor
+    yield from map(_unsafe_finding, archive.unsafe)
+    yield from label_findings(labels, severity=minor)
+    yield from record_findings(labels, unpacked)
+    if expectation is not None:
+        yield from expected_label_findings(labels, expectation)
+    yield from content_findings(archive.members, labels, expectation, severity=minor)
+    yield from size_findings(archive.path.stat().st_size, severity=minor)
+
+
+def _binary_findings(
+    binaries: tuple[Binary, ...], labels: Labels, against: _Against
+) -> Iterator[Finding]:
+    minor = against.minor
+    yield from binary_findings(binaries, labels, against.expectation, severity=minor)
+    for finding in policy_findings(binaries, labels, severity=minor):
+        # Beside a torch it is known which libraries are there; that is said file by file.
+        if finding.kind is not FindingKind.UNPROMISED_LIBRARY or not against.has_torch:
+            yield finding
+    yield from python_findings(binaries, labels, severity=minor)
+    yield from requirement_findings(labels, external_libraries(binaries), severity=minor)
 
 
 def _unsafe_finding(member: UnsafeMember) -> Finding:

@@ -5,35 +5,25 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from wheelyard.abi.elf import ElfError, ElfFile
 from wheelyard.abi.gpu_code import GpuCode, gpu_code_of
+from wheelyard.model.cell import MACHINES
+from wheelyard.model.known_libraries import Bringer, bringer
 from wheelyard.wheels.check_contents import installed_files
-from wheelyard.wheels.check_labels import promised_glibc
+from wheelyard.wheels.check_gpu import expected_gpu_findings
 from wheelyard.wheels.findings import Finding, FindingKind, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from wheelyard.model.cell import GpuArch
     from wheelyard.wheels.findings import Expectation
     from wheelyard.wheels.labels import Labels
 
 _SHARED_OBJECT = re.compile(r".+\.so(?:\.[\w.]+)?")
-_PYTHON_SUFFIX = re.compile(r".+\.cpython-(\d+[a-z]*)-\w+-linux-gnu\.so")
-_CPYTHON_TAG = re.compile(r"cp(\d+t?)")
-_GLIBC = re.compile(r"GLIBC_(\d+)\.(\d+)(?:\.\d+)?")
-# Asks for the loader of glibc 2.36, though it is not written like a version.
-_RELR: Final = "GLIBC_ABI_DT_RELR"
-
-_TORCH_LIBRARY = re.compile(r"lib(?:torch(?:_\w+)?|c10(?:_\w+)?|caffe2\w*|shm)[.-].+")
-_DRIVER_LIBRARY = re.compile(r"libcuda[.-].+")
-_CUDA_LIBRARY = re.compile(
-    r"lib(?:cud\w+|cublas\w*|cufft\w*|curand|cusolver\w*|cusparse\w*|cupti|cufile\w*|nccl\w*|nv\w+)"
-    r"[.-].+"
-)
+_ELSEWHERE = re.compile(r"win|macosx|ios|android")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +59,11 @@ def read_binaries(elf_paths: Mapping[str, Path]) -> tuple[tuple[Binary, ...], tu
     return tuple(binaries), tuple(findings)
 
 
+def gpu_code_of_members(binaries: Iterable[Binary]) -> Mapping[str, GpuCode]:
+    """Return the GPU code of each file that has any."""
+    return {binary.member: binary.gpu_code for binary in binaries if binary.gpu_code}
+
+
 def external_libraries(binaries: Iterable[Binary]) -> tuple[str, ...]:
     """Return what the wheel needs and does not bring."""
     binaries = tuple(binaries)
@@ -86,19 +81,17 @@ def binary_findings(
     """Check what needs no library beside the wheel."""
     binaries = tuple(binaries)
     yield from _compiled_or_not(binaries, labels, expectation, severity)
+    yield from _rpath_findings(binaries, severity)
     for binary in binaries:
-        yield from _rpath_findings(binary, severity)
         yield from _machine_findings(binary, labels)
         yield from _graft_findings(binary, labels, severity)
-        yield from _glibc_findings(binary, labels, severity)
-        yield from _python_findings(binary, labels)
     if expectation is not None and binaries:
         by_member = {binary.member: binary for binary in binaries}
         files = installed_files(by_member, labels)
         for module in expectation.extensions:
             yield from _extension_findings(module, files, by_member)
     if expectation is not None:
-        yield from _gpu_findings(binaries, expectation.gpu_archs)
+        yield from expected_gpu_findings(gpu_code_of_members(binaries), expectation.gpu_archs)
 
 
 def _compiled_or_not(
@@ -108,34 +101,70 @@ def _compiled_or_not(
     severity: Severity,
 ) -> Iterator[Finding]:
     is_for_any = all(tag.platform == "any" for tag in labels.tags)
+    if labels.tags and all(_ELSEWHERE.match(tag.platform) for tag in labels.tags):
+        message = "It is not for Linux; compiled files of other systems are not judged here"
+        yield Finding(kind=FindingKind.NOT_CHECKED, message=message, severity=Severity.WARNING)
+        return
     if not binaries and expectation is not None and expectation.extensions:
         message = f"Nothing in it is compiled; expected: {', '.join(expectation.extensions)}"
         yield Finding(kind=FindingKind.NO_EXTENSIONS, message=message)
     elif not binaries and not is_for_any:
-        message = "Nothing in it is compiled, though its tag is for one machine"
+        message = (
+            "Nothing in it is compiled, though its tag is for one machine: look into its build's "
+            "log for a skipped extension"
+        )
         yield Finding(kind=FindingKind.NO_EXTENSIONS, message=message, severity=severity)
     elif binaries and labels.tags and is_for_any:
         message = f"Its tag is for any machine, but {binaries[0].member!r} is compiled for one"
         yield Finding(kind=FindingKind.TAG, message=message, severity=severity)
 
 
-def _rpath_findings(binary: Binary, severity: Severity) -> Iterator[Finding]:
-    for part in dict.fromkeys((*binary.elf.rpath, *binary.elf.runpath)):
-        if not part.startswith(("$ORIGIN", "${ORIGIN}")):
-            yield Finding(
-                kind=FindingKind.RPATH,
-                message=f"{binary.member!r} looks for libraries in {part!r}, not beside itself",
-                member=binary.member,
-                severity=severity,
-            )
+def _rpath_findings(binaries: Iterable[Binary], severity: Severity) -> Iterator[Finding]:
+    """Yield one finding about all files that look outside of where the wheel is installed."""
+    outside = {
+        binary.member: tuple(dict.fromkeys(_outside(binary.elf)))
+        for binary in binaries
+        if any(_outside(binary.elf))
+    }
+    if outside:
+        member, parts = next(iter(outside.items()))
+        more = f" ({len(outside) - 1} more files are like that)" if len(outside) > 1 else ""
+        yield Finding(
+            kind=FindingKind.RPATH,
+            message=(
+                f"{member!r} looks for libraries in {parts[0]!r}, not beside itself{more}: on "
+                "other machines that folder is missing, or holds other libraries. Take it out of "
+                "the RPATH"
+            ),
+            member=member,
+            severity=severity,
+            details=tuple(f"{name}: {':'.join(parts)}" for name, parts in outside.items()),
+        )
+
+
+def _outside(elf: ElfFile) -> Iterator[str]:
+    """Yield the folders that do not move with the wheel."""
+    for parts in (elf.rpath, elf.runpath):
+        # The loader takes no notice of a path that is empty, but does of an empty part of one.
+        for part in parts if any(parts) else ():
+            if not part.startswith(("$ORIGIN", "${ORIGIN}")):
+                yield part or "."
 
 
 def _machine_findings(binary: Binary, labels: Labels) -> Iterator[Finding]:
-    if labels.machine is not None and binary.elf.machine != labels.machine:
+    promised = [
+        machine
+        for machine in MACHINES
+        if any(tag.platform.endswith(f"_{machine}") for tag in labels.tags)
+    ]
+    if promised and binary.elf.machine not in promised:
         found = binary.elf.machine or "another machine"
         yield Finding(
             kind=FindingKind.MACHINE,
-            message=f"{binary.member!r} is compiled for {found}, the tag says {labels.machine}",
+            message=(
+                f"{binary.member!r} is compiled for {found}, the tag says "
+                f"{' and '.join(promised)}. Take the wheel for {found}, or build it again"
+            ),
             member=binary.member,
         )
 
@@ -148,53 +177,22 @@ def _graft_findings(binary: Binary, labels: Labels, severity: Severity) -> Itera
     filename = PurePosixPath(binary.member).name
     if labels.name is None or labels.name == "torch" or labels.name.startswith("nvidia-"):
         return
-    if _TORCH_LIBRARY.fullmatch(filename) or _DRIVER_LIBRARY.fullmatch(filename):
-        severity = Severity.ERROR
-    elif not _CUDA_LIBRARY.fullmatch(filename):
+    known = bringer(filename)
+    if known is None or known is Bringer.FABRIC:
         return
+    harm = "a second copy costs its size, and may not suit the first"
+    if known is not Bringer.CUDA:
+        severity = Severity.ERROR
+        harm = "two copies in one process do not work together"
     yield Finding(
         kind=FindingKind.GRAFTED_LIBRARY,
-        message=f"{filename!r} is inside the wheel; torch or the driver brings it",
+        message=(
+            f"{filename!r} is inside the wheel; {known} brings it, and {harm}. "
+            "Exclude it from repair"
+        ),
         member=binary.member,
         severity=severity,
     )
-
-
-def _glibc_findings(binary: Binary, labels: Labels, severity: Severity) -> Iterator[Finding]:
-    promises = [promise for tag in labels.tags if (promise := promised_glibc(tag.platform))]
-    needed = max(_needed_glibc(binary.elf), default=None)
-    if promises and needed is not None and needed > min(promises):
-        promised = ".".join(str(part) for part in min(promises))
-        yield Finding(
-            kind=FindingKind.PLATFORM_TAG,
-            message=(
-                f"{binary.member!r} needs glibc {needed[0]}.{needed[1]}, "
-                f"the platform tag promises that {promised} is enough"
-            ),
-            member=binary.member,
-            severity=severity,
-        )
-
-
-def _needed_glibc(elf: ElfFile) -> Iterator[tuple[int, int]]:
-    for versions in elf.version_needs.values():
-        for version in versions:
-            match = _GLIBC.fullmatch(version)
-            if match:
-                yield int(match[1]), int(match[2])
-            elif version == _RELR:
-                yield 2, 36
-
-
-def _python_findings(binary: Binary, labels: Labels) -> Iterator[Finding]:
-    match = _PYTHON_SUFFIX.fullmatch(binary.member)
-    wanted = {found[1] for tag in labels.tags if (found := _CPYTHON_TAG.fullmatch(tag.abi))}
-    if match and wanted and match[1] not in wanted:
-        yield Finding(
-            kind=FindingKind.WRONG_PYTHON,
-            message=f"{binary.member!r} is for cp{match[1]}, the tag for cp{', cp'.join(wanted)}",
-            member=binary.member,
-        )
 
 
 def _extension_findings(
@@ -210,23 +208,3 @@ def _extension_findings(
     elif not any(binary.elf.exports(start) for binary in found):
         message = f"{found[0].member!r} cannot be imported as {module!r}: it has no {start}"
         yield Finding(kind=FindingKind.MISSING_EXTENSION, message=message, member=found[0].member)
-
-
-def _gpu_findings(binaries: Iterable[Binary], wanted: tuple[GpuArch, ...]) -> Iterator[Finding]:
-    """Compare every file that has GPU code with the targets that were asked for."""
-    coded = [binary for binary in binaries if binary.gpu_code]
-    asked = GpuCode(
-        cubins=frozenset(dataclasses.replace(arch, ptx=False) for arch in wanted),
-        ptx=frozenset(dataclasses.replace(arch, ptx=False) for arch in wanted if arch.ptx),
-    )
-    if asked and not coded:
-        message = f"There is no GPU code in it; asked for: {asked}"
-        yield Finding(kind=FindingKind.GPU_CODE_MISSING, message=message)
-    for binary in coded:
-        for kind, code, what in (
-            (FindingKind.GPU_CODE_MISSING, asked - binary.gpu_code, "has no GPU code for"),
-            (FindingKind.GPU_CODE_UNASKED, binary.gpu_code - asked, "has unasked GPU code for"),
-        ):
-            if code:
-                message = f"{binary.member!r} {what} {code}"
-                yield Finding(kind=kind, message=message, member=binary.member)

@@ -8,16 +8,22 @@ from typing import TYPE_CHECKING, Final
 
 from packaging.utils import canonicalize_name
 
-from wheelyard.wheels.findings import Finding, FindingKind
+from wheelyard.wheels.findings import Finding, FindingKind, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from wheelyard.wheels.findings import Expectation, Severity
+    from wheelyard.wheels.findings import Expectation
     from wheelyard.wheels.labels import Labels
 
 _LIBRARY_SCHEMES: Final = ("purelib", "platlib")
 _TORCH: Final = "torch"
+_ASSET_LIMIT: Final = 2 << 30
+_COMMON_NAMES: Final = frozenset(
+    {"benchmark", "benchmarks", "build", "csrc", "dist", "doc", "docs", "example", "examples"}
+    | {"script", "scripts", "src", "test", "tests", "tools", "utils"}
+)
+"""Top levels that so many projects have by mistake that they overwrite one another's files."""
 
 
 def installed_files(members: Iterable[str], labels: Labels) -> Mapping[str, str]:
@@ -56,8 +62,53 @@ def content_findings(
         yield from _unexpected_top_levels(files, expectation)
         yield from _unexpected_entry_points(labels, expectation)
         yield from _unexpected_data(members, labels, expectation)
-    elif labels.name != _TORCH and any(path.startswith(f"{_TORCH}/") for path in files):
-        yield Finding(kind=FindingKind.TOP_LEVEL, message="It writes into the folder of torch")
+    elif labels.name != _TORCH:
+        yield from _torch_folder(files)
+    if expectation is None:
+        yield from _common_names(files)
+
+
+def size_findings(size: int, *, severity: Severity) -> Iterator[Finding]:
+    """Compare the size of a wheel with what can be published."""
+    if size >= _ASSET_LIMIT:
+        yield Finding(
+            kind=FindingKind.SIZE,
+            message=(
+                f"It is {size / 2**30:.2f} GiB large; the asset of a GitHub release must be "
+                "smaller than 2 GiB. Build it for fewer GPU targets, or let nvcc compress its code"
+            ),
+            severity=severity,
+        )
+
+
+def _torch_folder(files: Mapping[str, str]) -> Iterator[Finding]:
+    inside = [path for path in files if path.startswith(f"{_TORCH}/")]
+    if inside:
+        yield Finding(
+            kind=FindingKind.TOP_LEVEL,
+            message=(
+                f"It writes {inside[0]!r} into the folder of torch, whose next installation "
+                "removes or overwrites it. Do not install it beside torch"
+            ),
+            member=files[inside[0]],
+            details=tuple(inside),
+        )
+
+
+def _common_names(files: Mapping[str, str]) -> Iterator[Finding]:
+    """Warn of folders that other projects install too, so that one overwrites the other's."""
+    for top in sorted({path.partition("/")[0] for path in files if "/" in path} & _COMMON_NAMES):
+        members = [member for path, member in files.items() if path.startswith(f"{top}/")]
+        yield Finding(
+            kind=FindingKind.TOP_LEVEL,
+            message=(
+                f"It installs the top level {top!r}, which other projects install as well: they "
+                "overwrite one another. Its build should leave that folder out"
+            ),
+            member=members[0],
+            severity=Severity.WARNING,
+            details=tuple(members),
+        )
 
 
 def _unexpected_top_levels(files: Mapping[str, str], expectation: Expectation) -> Iterator[Finding]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from wheelyard.abi.gpu_code import GpuCode
+from wheelyard.errors import UsageError
+from wheelyard.model.cell import GpuArch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,8 +19,8 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
     from packaging.version import Version
 
-    from wheelyard.abi.gpu_code import GpuCode
-    from wheelyard.model.cell import GpuArch, Machine
+    from wheelyard.abi.libraries import Library
+    from wheelyard.model.cell import Machine
 
 REPORT_FORMAT: Literal[1] = 1
 
@@ -48,10 +52,32 @@ class Expectation:
 class Surroundings:
     """What the wheel is going to be installed beside."""
 
-    torch_site: Path
-    """The folder that holds ``torch`` and ``nvidia``."""
-    interpreter: Path
-    """The Python program itself, for the Python of the wheel's tag."""
+    torch: str
+    """The torch build, for example ``2.11.0+cu130``, or the folder where one was found."""
+    machine: Machine
+    libraries: tuple[Library, ...]
+    """Of torch and of the CUDA that it brings."""
+    interpreter: Path | None = None
+    """The Python program itself; without one, the tables of the Pythons that files are for."""
+    beside: tuple[Library, ...] = ()
+    """Of other wheels, which load them before."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class FileVerdict:
+    """Whether one compiled file loads."""
+
+    member: str
+    loads: bool | None
+    """None where it depends on what the package or the system loads beforehand."""
+    why: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        return {"loads": self.loads, "member": self.member, "why": list(self.why)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        return cls(member=document["member"], loads=document["loads"], why=tuple(document["why"]))
 
 
 class FindingKind(StrEnum):
@@ -66,6 +92,7 @@ class FindingKind(StrEnum):
     RECORD = "record"
     METADATA = "metadata"
     REQUIREMENT = "requirement"
+    REQUIRES_PYTHON = "requires-python"
     TOP_LEVEL = "top-level"
     ENTRY_POINT = "entry-point"
     SCRIPT = "script"
@@ -74,15 +101,24 @@ class FindingKind(StrEnum):
     NO_EXTENSIONS = "no-extensions"
     MISSING_EXTENSION = "missing-extension"
     WRONG_PYTHON = "wrong-python"
+    LIMITED_API = "limited-api"
     MACHINE = "machine"
     DAMAGED_BINARY = "damaged-binary"
     GRAFTED_LIBRARY = "grafted-library"
     RPATH = "rpath"
     PLATFORM_TAG = "platform-tag"
+    UNPROMISED_LIBRARY = "unpromised-library"
+    PROCESSOR = "processor"
+    SIZE = "size"
     GPU_CODE_MISSING = "gpu-code-missing"
     GPU_CODE_UNASKED = "gpu-code-unasked"
+    GPU_CODE_BY_PTX = "gpu-code-by-ptx"
+    GPU_CODE_SUSPICIOUS = "gpu-code-suspicious"
     MISSING_LIBRARY = "missing-library"
     MISSING_SYMBOL = "missing-symbol"
+    TORCH = "torch"
+    HERE = "here"
+    ALTERNATIVE = "alternative"
     NOT_CHECKED = "not-checked"
 
 
@@ -114,6 +150,16 @@ class Finding:
             "severity": str(self.severity),
         }
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        return cls(
+            kind=FindingKind(document["kind"]),
+            message=document["message"],
+            severity=Severity(document["severity"]),
+            member=document["member"],
+            details=tuple(document["details"]),
+        )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class CheckReport:
@@ -128,33 +174,25 @@ class CheckReport:
     """What the wheel needs and does not bring."""
     platform_tag: str
     """As the filename has it, for example ``manylinux_2_28_x86_64``."""
+    torch: str = ""
+    """The torch that it was put beside, for example ``2.11.0+cu130``; empty for none."""
+    files: tuple[FileVerdict, ...] = ()
+    """Whether each compiled file loads beside that torch."""
+    links_torch: bool = False
+    fits: tuple[str, ...] | None = None
+    """The torch builds beside which it loads, of those that were tried; None where none was."""
 
     @property
     def passed(self) -> bool:
         return not any(finding.severity is Severity.ERROR for finding in self.findings)
 
-    def describe(self) -> str:
-        """Return the report for people, findings first."""
-        verdict = "passed" if self.passed else "must not be used"
-        lines = [f"{self.filename}: {verdict}"]
-        for finding in self.findings:
-            lines.append(f"  {finding.severity}: {finding.kind}: {finding.message}")
-            lines += [f"    {detail}" for detail in finding.details]
-        lines += [f"  GPU code: {member}: {code}" for member, code in self.gpu_targets.items()]
-        if self.external_libraries:
-            lines.append(f"  needs: {', '.join(self.external_libraries)}")
-        return "\n".join(lines)
-
-    @property
-    def gpu_targets(self) -> Mapping[str, str]:
-        """For example ``8.0 9.0 PTX 9.0`` for each member."""
-        return {member: str(code) for member, code in self.gpu_code.items()}
-
     def to_json(self) -> dict[str, object]:
         return {
             "external_libraries": list(self.external_libraries),
             "filename": self.filename,
+            "files": [file.to_json() for file in self.files],
             "findings": [finding.to_json() for finding in self.findings],
+            "fits": None if self.fits is None else list(self.fits),
             "format": REPORT_FORMAT,
             "gpu_code": {
                 member: {
@@ -163,7 +201,40 @@ class CheckReport:
                 }
                 for member, code in sorted(self.gpu_code.items())
             },
+            "links_torch": self.links_torch,
             "passed": self.passed,
             "platform_tag": self.platform_tag,
             "sha256": self.sha256,
+            "torch": self.torch,
         }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Rebuild a report from what ``to_json`` returned; ``ValueError`` if it is not that."""
+        try:
+            if document["format"] != REPORT_FORMAT:
+                msg = f"a check report of format {document['format']!r}"
+                raise ValueError(msg)
+            fits = document["fits"]
+            return cls(
+                filename=document["filename"],
+                sha256=document["sha256"],
+                findings=tuple(Finding.from_json(one) for one in document["findings"]),
+                gpu_code={
+                    member: GpuCode(cubins=_archs(code["cubins"]), ptx=_archs(code["ptx"]))
+                    for member, code in document["gpu_code"].items()
+                },
+                external_libraries=tuple(document["external_libraries"]),
+                platform_tag=document["platform_tag"],
+                torch=document["torch"],
+                files=tuple(FileVerdict.from_json(one) for one in document["files"]),
+                links_torch=document["links_torch"],
+                fits=None if fits is None else tuple(fits),
+            )
+        except (KeyError, TypeError, AttributeError, UsageError) as error:
+            msg = f"not a check report: {error!r}"
+            raise ValueError(msg) from error
+
+
+def _archs(texts: list[str]) -> frozenset[GpuArch]:
+    return frozenset(GpuArch.parse(text) for text in texts)

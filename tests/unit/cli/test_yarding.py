@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
-import sysconfig
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,80 +12,12 @@ if TYPE_CHECKING:
     from pathlib import Path
     from subprocess import CompletedProcess
 
-    from wheelyard.model.cell import PythonVersion
     from wheelyard.yard.store import StoredWheel
 
     Run = Callable[..., CompletedProcess[str]]
     Store = Callable[..., StoredWheel]
 
 IDENTIFIER = "probe-1.1-cp312-torch2.11.0-cu130-x86_64"
-
-
-def test_check_shows_a_report_of_every_wheel(
-    wheelyard: Run, make_wheel: Callable[..., Path]
-) -> None:
-    wheels = [make_wheel(name=name, version="1.0+cu130.torch2.11.0") for name in ("one", "two")]
-    done = wheelyard("check", *wheels)
-    reports = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
-    assert [line.partition(":")[0] for line in reports] == [wheel.name for wheel in wheels]
-
-
-def test_check_of_a_bad_wheel_ends_with_its_exit_code_after_looking_at_all(
-    wheelyard: Run, make_wheel: Callable[..., Path], tmp_path: Path
-) -> None:
-    bad = tmp_path / "bad-1.0-py3-none-any.whl"
-    bad.write_bytes(b"no archive")
-    good = make_wheel(name="good")
-    done = wheelyard("check", bad, good)
-    assert done.returncode == 12
-    assert f"1 of 2 wheels must not be used: {bad.name}" in done.stderr
-    assert good.name in done.stdout
-
-
-def test_check_says_the_same_to_programs(wheelyard: Run, make_wheel: Callable[..., Path]) -> None:
-    done = wheelyard("check", make_wheel(), "--json")
-    (report,) = json.loads(done.stdout)["reports"]
-    assert report["filename"] == "demo-1.0-py3-none-any.whl"
-
-
-def test_check_holds_wheels_against_the_torch_that_is_named(
-    wheelyard: Run,
-    make_wheel: Callable[..., Path],
-    make_torch_site: Callable[..., Path],
-    link_c: Callable[..., Path],
-    running_python: PythonVersion,
-) -> None:
-    site = make_torch_site()
-    needed = site / "torch" / "lib" / "libc10.so"
-    extension = link_c("demo.so", asks=["_ZN3c107missingEv"], needs=[needed])
-    wheel = make_wheel(
-        tag=f"{running_python.python_tag}-{running_python.abi_tag}-linux_{platform.machine()}",
-        files={f"demo{sysconfig.get_config_var('EXT_SUFFIX')}": extension.read_bytes()},
-    )
-    assert "missing-symbol" not in wheelyard("check", wheel).stdout
-    done = wheelyard("check", wheel, "--torch-site", site)
-    assert "missing-symbol" in done.stdout
-    assert "c10::missing()" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        pytest.param(["gone.whl"], "There is no wheel gone.whl.", id="no-wheel"),
-        pytest.param(
-            ["{wheel}", "--torch-site", "nowhere"],
-            "There is no torch in nowhere. Give the folder that holds `torch`.",
-            id="no-torch",
-        ),
-    ],
-)
-def test_check_of_what_is_not_there_is_a_usage_error(
-    wheelyard: Run, make_wheel: Callable[..., Path], words: list[str], expected: str
-) -> None:
-    wheel = str(make_wheel())
-    done = wheelyard("check", *(word.replace("{wheel}", wheel) for word in words))
-    assert done.returncode == 2
-    assert expected in done.stderr
 
 
 def test_index_is_written_and_its_url_shown(

@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import stat
+import struct
 import sys
 import zipfile
 from pathlib import Path
@@ -21,6 +22,7 @@ from packaging.tags import Tag
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from wheelyard.abi.libraries import site_libraries
 from wheelyard.errors import CheckError
 from wheelyard.model.cell import GpuArch, Machine
 from wheelyard.wheels.check import (
@@ -94,6 +96,7 @@ class Bench:
         files: Mapping[str, bytes | None] | None = None,
         expectation: Expectation | None = EXPECTED,
         surroundings: bool = True,
+        gpus: tuple[GpuArch, ...] = (),
         **changes: object,
     ) -> CheckReport:
         arguments: dict[str, object] = {
@@ -103,11 +106,17 @@ class Bench:
             "files": self.files(files),
             "requires": ["torch==2.11.0"],
         }
-        beside = Surroundings(torch_site=self.site, interpreter=Path(sys.executable))
+        beside = Surroundings(
+            torch="2.11.0+cu130",
+            machine="x86_64",
+            libraries=site_libraries(self.site),
+            interpreter=Path(sys.executable),
+        )
         return check(
             self.make_wheel(**(arguments | changes)),
             expectation=expectation,
             surroundings=beside if surroundings else None,
+            gpus=gpus,
             scratch=self.folder / "scratch",
         )
 
@@ -513,7 +522,88 @@ def target_that_nobody_asked_for(bench: Bench) -> CheckReport:
 def library_of_another_cuda(bench: Bench) -> CheckReport:
     runtime = bench.link("elsewhere/libcudart.so.12")
     needs = [runtime, bench.site / "torch/lib/libc10.so"]
-    return bench.check(files={EXTENSION: bench.extension(needs=needs)})
+    pin = "torch==2.11.0+cu128"
+    return bench.check(
+        files={EXTENSION: bench.extension(needs=needs)},
+        requires=[pin],
+        expectation=expecting(requires=(Requirement(pin),)),
+    )
+
+
+@case(FindingKind.REQUIREMENT, r"links libcudart\.so\.12, of CUDA 12, .* takes for CUDA 13")
+def torch_of_another_cuda_than_what_is_linked(bench: Bench) -> CheckReport:
+    runtime = bench.link("elsewhere/libcudart.so.12")
+    needs = [runtime, bench.site / "torch/lib/libc10.so"]
+    return bench.check(files={EXTENSION: bench.extension(needs=needs)}, surroundings=False)
+
+
+@case(FindingKind.REQUIRES_PYTHON, "tag says cp312-cp312, .* lets Python <3.12 alone")
+def python_that_metadata_refuses(bench: Bench) -> CheckReport:
+    fields = (
+        f"Name: demo\nVersion: {VERSION}\nRequires-Dist: torch==2.11.0\nRequires-Python: <3.12\n"
+    )
+    return bench.check(texts={"METADATA": f"Metadata-Version: 2.1\n{fields}"})
+
+
+@case(FindingKind.LIMITED_API, "from 3.9 on, but uses _PyDict_NewPresized, outside of the limited")
+def symbol_outside_of_the_limited_api(bench: Bench) -> CheckReport:
+    tag = f"cp39-abi3-manylinux_2_28_{MACHINE}"
+    return bench.check(
+        files={
+            EXTENSION: None,
+            "demo_cuda.abi3.so": bench.extension(asks=["_PyDict_NewPresized"]),
+        },
+        tag=tag,
+        expectation=expecting(tag=Tag("cp39", "abi3", f"manylinux_2_28_{MACHINE}")),
+        surroundings=False,
+    )
+
+
+@case(FindingKind.UNPROMISED_LIBRARY, "needs libavutil.so.58; the wheel does not bring it")
+def library_that_no_system_has_to_have(bench: Bench) -> CheckReport:
+    needs = [bench.link("elsewhere/libavutil.so.58")]
+    return bench.check(files={EXTENSION: bench.extension(needs=needs)}, surroundings=False)
+
+
+@case(FindingKind.PROCESSOR, "compiled for x86-64-v3 processors")
+def extension_for_newer_processors(bench: Bench) -> CheckReport:
+    if MACHINE != "x86_64":
+        pytest.skip("only x86_64 has such a mark")
+    note = struct.pack("<III4sIIII", 4, 16, 5, b"GNU\0", 0xC0008002, 4, 0b111, 0)
+    blob = bench.folder / "note"
+    blob.write_bytes(note)
+    # The linker merges notes by its own lights unless gcc writes none.
+    source = bench.folder / "note.s"
+    source.write_text(
+        f'.section .note.gnu.property,"a",@note\n.balign 8\n.incbin "{blob}"\n'
+        '.section .note.GNU-stack,"",@progbits\n'
+    )
+    options = [str(source), "-fcf-protection=none"]
+    return bench.check(files={EXTENSION: bench.extension(options=options)})
+
+
+@case(FindingKind.GPU_CODE_BY_PTX, r"On RTX 50.* only after the driver .*, from 9\.0\+PTX")
+def gpu_that_only_ptx_is_for(bench: Bench) -> CheckReport:
+    code = bench.make_fatbin(cubins=[90], ptx=[90])
+    return bench.check(
+        files={EXTENSION: bench.extension(gpu_code=code)},
+        expectation=expecting(gpu_archs=(GpuArch.parse("9.0+PTX"),)),
+        gpus=(GpuArch(12, 0),),
+    )
+
+
+@case(FindingKind.GPU_CODE_MISSING, r"Nothing in it runs on A100 \(8\.0\): its GPU code is for 9")
+def gpu_that_nothing_is_for(bench: Bench) -> CheckReport:
+    return bench.check(gpus=(GpuArch(8, 0),))
+
+
+@case(FindingKind.GPU_CODE_SUSPICIOUS, "machine code for 10.3")
+def code_for_b300(bench: Bench) -> CheckReport:
+    code = bench.make_fatbin(cubins=[103])
+    return bench.check(
+        files={EXTENSION: bench.extension(gpu_code=code)},
+        expectation=expecting(gpu_archs=(GpuArch.parse("10.3"),)),
+    )
 
 
 @case(FindingKind.MISSING_SYMBOL, "1 symbol is missing, wrong CXX11 ABI.*: c10::detail::torchCheck")
@@ -555,14 +645,19 @@ def test_what_is_broken_is_found_and_nothing_else(
 
 
 def test_every_kind_of_finding_is_shown_by_a_case() -> None:
-    assert {kind for kind, _, _ in CASES} == set(FindingKind)
+    # A wheel of 2 GiB; what is compared with several torch builds, or with a machine.
+    elsewhere = {
+        *(FindingKind.SIZE, FindingKind.TORCH),
+        *(FindingKind.ALTERNATIVE, FindingKind.HERE),
+    }
+    assert {kind for kind, _, _ in CASES} == set(FindingKind) - elsewhere
 
 
 def test_right_wheel_has_no_findings(bench: Bench) -> None:
     report = bench.check()
     assert report.findings == ()
     assert report.passed
-    assert dict(report.gpu_targets) == {EXTENSION: "9.0"}
+    assert {name: str(code) for name, code in report.gpu_code.items()} == {EXTENSION: "9.0"}
     assert {"libc10.so", "libc.so.6"} <= set(report.external_libraries)
     assert report.platform_tag == f"manylinux_2_28_{MACHINE}"
     require_passed(report)

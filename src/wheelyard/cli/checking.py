@@ -1,0 +1,269 @@
+"""The command that inspects wheels, one or many, without importing them."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import functools
+import logging
+import multiprocessing
+import platform
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+from urllib.parse import unquote, urlsplit
+
+from packaging.tags import platform_tags
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from wheelyard.abi.libraries import folder_libraries, site_libraries
+from wheelyard.abi.making_tables import provide_torch_table
+from wheelyard.abi.tables import SHIPPED_DIR, load_torch_table, own_tables_folder
+from wheelyard.cli.output import print_json, print_lines
+from wheelyard.errors import CheckError, UsageError, WheelyardError
+from wheelyard.machine.cores import usable_cores
+from wheelyard.machine.folders import cache_folder
+from wheelyard.machine.gpu import find_driver
+from wheelyard.machine.libc import find_libc
+from wheelyard.model.cell import GpuArch, Machine, TorchBuild, parse_gpu_archs
+from wheelyard.model.releases import default_torch_build, torch_release
+from wheelyard.network.indexes import read_index_settings
+from wheelyard.network.wheel_download import download_wheel, is_web_url
+from wheelyard.network.wheel_index import IndexWheel
+from wheelyard.network.whole_index import list_index
+from wheelyard.toolchain.torch_environment import find_foreign_torch, read_torch_build
+from wheelyard.wheels.check import check as check_wheel
+from wheelyard.wheels.check_here import Here
+from wheelyard.wheels.describing import describe, verdict
+from wheelyard.wheels.findings import Surroundings
+from wheelyard.wheels.surrounding import tabled_surroundings, torch_candidates
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from wheelyard.abi.libraries import Library
+    from wheelyard.network.indexes import IndexSettings
+    from wheelyard.wheels.findings import CheckReport
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """What wheels are checked against; small, so that it can be sent to other processes."""
+
+    torch: TorchBuild | None
+    site: Path | None
+    beside: tuple[Path, ...]
+    gpus: tuple[GpuArch, ...]
+    here: Here | None
+    machine: Machine
+    cache: Path
+    env: Mapping[str, str]
+
+
+def check(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
+    """Inspect wheels, all of them, and fail at the end if any does not pass."""
+    question = _question(arguments, env)
+    wheels = list(_wheels(arguments.wheels, question))
+    if question.torch is not None and question.site is None:
+        _provide_table(question)
+    reports = list(_check_all(wheels, question, jobs=arguments.jobs or usable_cores()))
+    if arguments.json:
+        print_json({"reports": [report.to_json() for report in reports]})
+    else:
+        _print(reports, in_full=arguments.verbose)
+    failed = [report.filename for report in reports if not report.passed]
+    if failed:
+        msg = f"{len(failed)} of {len(reports)} wheels must not be used: {', '.join(failed)}"
+        raise CheckError(msg)
+
+
+def _print(reports: Sequence[CheckReport], *, in_full: bool) -> None:
+    for report in reports:
+        is_long = len(reports) == 1 or not report.passed or in_full
+        print_lines(describe(report) if is_long else f"{report.filename}: {verdict(report)}")
+    if len(reports) > 1:
+        passed = sum(report.passed for report in reports)
+        print_lines("", f"{passed} of {len(reports)} wheels passed")
+
+
+def _wheels(targets: Iterable[str], question: Question) -> Iterator[Path | IndexWheel]:
+    """Yield the wheels that are named, those of folders, and those of indexes."""
+    for text in targets:
+        if is_web_url(text):
+            yield from _wheels_of_url(text, question)
+            continue
+        target = Path(text)
+        if target.is_dir():
+            found = sorted(target.rglob("*.whl"))
+            if not found:
+                msg = f"There is no wheel in {target}."
+                raise UsageError(msg)
+            yield from found
+        elif target.is_file():
+            yield target
+        else:
+            msg = f"There is no wheel {target}."
+            raise UsageError(msg)
+
+
+def _wheels_of_url(url: str, question: Question) -> Iterator[Path | IndexWheel]:
+    """Yield a wheel that the URL leads to, or all of the index that it leads to."""
+    filename = unquote(urlsplit(url).path).rpartition("/")[2]
+    if not filename.endswith(".whl"):
+        yield from list_index(url, settings=_index_settings(question), env=question.env)
+        return
+    try:
+        _, version, build, tags = parse_wheel_filename(filename)
+    except InvalidWheelFilename as error:
+        raise UsageError(str(error)) from None
+    yield IndexWheel(
+        filename=filename, url=url, sha256=None, version=version, build=build, tags=tags
+    )
+
+
+def _question(arguments: argparse.Namespace, env: Mapping[str, str]) -> Question:
+    site, here = arguments.torch_site, None
+    torch = _torch_build(arguments.torch) if arguments.torch else None
+    if arguments.here:
+        here, site = _look_around(arguments, env)
+    if site is not None and not (site / "torch").is_dir():
+        msg = f"There is no torch in {site}. Give the folder that holds `torch`."
+        raise UsageError(msg)
+    gpus = parse_gpu_archs(arguments.gpu) if arguments.gpu else ()
+    return Question(
+        torch=torch,
+        site=site,
+        beside=tuple(arguments.beside or ()),
+        gpus=(*gpus, *(here.gpus if here else ())),
+        here=here,
+        machine=cast("Machine", arguments.machine or platform.machine()),
+        cache=cache_folder(env),
+        env=dict(env),
+    )
+
+
+def _torch_build(text: str) -> TorchBuild:
+    """Return the torch build of a name; the index's default one where the CUDA is left out."""
+    if "+" in text:
+        return TorchBuild.parse(text)
+    release = torch_release(TorchBuild.parse(f"{text}+cu130").version)
+    build = default_torch_build(release.version, "x86_64")
+    if build is None:
+        msg = f"Which torch {text}? Write its CUDA too, as in 2.11.0+cu130."
+        raise UsageError(msg)
+    return build
+
+
+def _look_around(arguments: argparse.Namespace, env: Mapping[str, str]) -> tuple[Here, Path | None]:
+    """Describe this machine, and find the torch of its Python."""
+    python = arguments.python or Path(env.get("VIRTUAL_ENV", sys.prefix), "bin", "python")
+    version, build, site = find_foreign_torch(python, env=env)
+    logger.info("torch %s of %s", build, python)
+    driver = find_driver(env)
+    gpus = () if driver is None else tuple(GpuArch.parse(gpu.arch) for gpu in driver.gpus)
+    return Here(
+        python=version,
+        interpreter=python,
+        machine=cast("Machine", platform.machine()),
+        libc=find_libc(),
+        platforms=tuple(platform_tags()),
+        driver=driver,
+        gpus=tuple(dict.fromkeys(gpus)),
+    ), site
+
+
+def _provide_table(question: Question) -> None:
+    """Make the symbol table of the torch build, where there is none, before it is asked for."""
+    assert question.torch is not None
+    provide_torch_table(
+        question.torch,
+        question.machine,
+        cache=question.cache,
+        settings=_index_settings(question),
+        env=question.env,
+        say=logger.info,
+    )
+
+
+def _index_settings(question: Question) -> IndexSettings:
+    return read_index_settings(question.env, home=Path.home(), cwd=Path.cwd())
+
+
+def _check_all(
+    wheels: Sequence[Path | IndexWheel], question: Question, *, jobs: int
+) -> Iterator[CheckReport]:
+    """Check the wheels, several at a time, and yield the reports in their order."""
+    ask = functools.partial(_check_one, question=question)
+    if len(wheels) == 1 or jobs == 1:
+        yield from map(ask, wheels)
+        return
+    # Not forked: this process may have threads of its own, which a fork would leave behind.
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(min(jobs, len(wheels)), context) as pool:
+        yield from pool.map(ask, wheels)
+
+
+def _check_one(wheel: Path | IndexWheel, question: Question) -> CheckReport:
+    with tempfile.TemporaryDirectory(prefix="wheelyard-check-") as scratch:
+        return check_wheel(
+            wheel if isinstance(wheel, Path) else _download(wheel, question, Path(scratch)),
+            expectation=None,
+            surroundings=_surroundings(question),
+            candidates=_candidates(question),
+            here=question.here,
+            gpus=question.gpus,
+            scratch=Path(scratch),
+        )
+
+
+def _download(wheel: IndexWheel, question: Question, folder: Path) -> Path:
+    return download_wheel(
+        wheel.url,
+        folder=folder,
+        sha256=wheel.sha256,
+        settings=_index_settings(question),
+        env=question.env,
+    ).path
+
+
+def _surroundings(question: Question) -> Surroundings | None:
+    beside = _beside(question)
+    if question.site is not None:
+        return Surroundings(
+            torch=_name_of(question.site),
+            machine=question.machine,
+            libraries=site_libraries(question.site),
+            interpreter=question.here.interpreter if question.here else None,
+            beside=beside,
+        )
+    if question.torch is None:
+        return None
+    folders = (SHIPPED_DIR, own_tables_folder(question.cache))
+    table = load_torch_table(question.torch, question.machine, folders)
+    if table is None:
+        msg = f"There is no symbol table of torch {question.torch} for {question.machine}."
+        raise CheckError(msg)
+    return tabled_surroundings(table, torch=str(question.torch), beside=beside)
+
+
+def _candidates(question: Question) -> Sequence[Surroundings]:
+    own_tables = own_tables_folder(question.cache)
+    return torch_candidates(question.machine, own_tables=own_tables, beside=_beside(question))
+
+
+def _beside(question: Question) -> tuple[Library, ...]:
+    return tuple(library for folder in question.beside for library in folder_libraries(folder))
+
+
+def _name_of(site: Path) -> str:
+    try:
+        return str(read_torch_build(site)[0])
+    except WheelyardError:
+        return str(site)
+
+
+COMMANDS = {"check": check}
