@@ -25,8 +25,8 @@ from wheelyard.cli.arguments import make_parser
 from wheelyard.cli.choosing import choose_job
 from wheelyard.cli.session import open_farm, open_workshop
 from wheelyard.machine.folders import cache_folder
-from wheelyard.pipeline import toolchain_for
 from wheelyard.progress import PlainProgress
+from wheelyard.stages import toolchain_for
 from wheelyard.toolchain.preflight import header_folders
 
 if TYPE_CHECKING:

@@ -55,6 +55,14 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
             from wheelyard.cli import building
 
             building.COMMANDS[arguments.command](arguments, env)
+        case "check":
+            from wheelyard.cli import checking
+
+            checking.check(arguments, env)
+        case "adopt":
+            from wheelyard.cli import adopting
+
+            adopting.adopt(arguments, env)
         case "update":
             from wheelyard.cli import updating
 

@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING
 from wheelyard.files import file_sha256
 from wheelyard.machine.folders import cache_folder
 from wheelyard.machine.namespaces import SandboxLevel, find_sandbox
+from wheelyard.model.record import Adopted
 from wheelyard.model.source import FolderSource
 from wheelyard.network.children import uv_environment
 from wheelyard.network.indexes import IndexSettings, read_index_settings
-from wheelyard.planning.fingerprint import PlanFingerprint, explain_difference, plan_fingerprint
+from wheelyard.planning.fingerprint import (
+    PlanFingerprint,
+    adopted_fingerprint,
+    explain_difference,
+    plan_fingerprint,
+)
 from wheelyard.planning.locks import job_locks
-from wheelyard.planning.plan import JobState
+from wheelyard.planning.plan import JobState, Standing
 from wheelyard.sources.fetch import fetch_source
 from wheelyard.toolchain.sandbox import Sandbox, choose_sandbox
 
@@ -26,7 +32,7 @@ if TYPE_CHECKING:
     from wheelyard.model.job import Job
     from wheelyard.sources.values import FetchedSource
     from wheelyard.toolchain.toolkit import Provider
-    from wheelyard.yard.store import Yard
+    from wheelyard.yard.store import StoredWheel, Yard
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,16 +80,29 @@ class Workshop:
             gcc_major=farm.matrix.gcc_major,
         )
 
-    def state(self, job: Job, fingerprint: PlanFingerprint) -> tuple[JobState, tuple[str, ...]]:
+    def standing(self, job: Job, fingerprint: PlanFingerprint) -> Standing:
         """Say how the job stands against the yard, and for a stale one what changed."""
-        if self.yard.find(plan_fingerprint=fingerprint.sha256) is not None:
-            return JobState.done, ()
-        older = self.yard.find(identifier=job.identifier)
-        if older is None:
-            return JobState.missing, ()
-        return JobState.stale, explain_difference(
-            older.record.fingerprint_inputs, fingerprint.inputs
+        stored = self.stored(job, fingerprint)
+        if stored is None:
+            return Standing(state=JobState.missing)
+        origin = stored.record.origin
+        changed = changed_since(stored, job, fingerprint)
+        return Standing(
+            state=JobState.stale if changed else JobState.done,
+            differences=changed,
+            adopted=origin.place if isinstance(origin, Adopted) else "",
         )
+
+    def stored(self, job: Job, fingerprint: PlanFingerprint) -> StoredWheel | None:
+        """Return the yard's wheel of this job, whether it is up to date or not."""
+        exact = self.yard.find(plan_fingerprint=fingerprint.sha256)
+        return exact or self.yard.find(identifier=job.identifier)
+
+    def current(self, job: Job, fingerprint: PlanFingerprint) -> StoredWheel | None:
+        """Return the yard's wheel of this job, built or adopted, if nothing changed since."""
+        stored = self.stored(job, fingerprint)
+        is_current = stored is not None and not changed_since(stored, job, fingerprint)
+        return stored if is_current else None
 
     def fetch(self, job: Job) -> FetchedSource:
         """Bring a job's source into the cache, its bytes verified."""
@@ -99,6 +118,19 @@ class Workshop:
         """A folder of the farm has no pin: its files themselves decide."""
         is_folder = isinstance(job.version.source, FolderSource)
         return self.fetch(job).digest if is_folder else None
+
+
+def changed_since(stored: StoredWheel, job: Job, fingerprint: PlanFingerprint) -> tuple[str, ...]:
+    """Say which inputs of a stored wheel of this job are others now.
+
+    ``fingerprint`` is what the job would be built from; an adopted wheel was made from less.
+    """
+    record = stored.record
+    if isinstance(record.origin, Adopted):
+        fingerprint = adopted_fingerprint(job, upstream_sha256=record.origin.sha256)
+    if record.plan_fingerprint == fingerprint.sha256:
+        return ()
+    return explain_difference(record.fingerprint_inputs, fingerprint.inputs)
 
 
 def open_workshop(farm: Farm, yard: Yard, *, env: Mapping[str, str], options: Options) -> Workshop:

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-import wheelyard.pipeline
+import wheelyard.stages
 from wheelyard.__main__ import main
 
 CHANGES = frozenset(
@@ -57,7 +57,7 @@ def _is_file(path: object) -> bool:
 def run() -> int:
     """Install the listener, run, and say how many changes there were."""
     crasher = Crasher(sys.argv[1])
-    timed = wheelyard.pipeline._Stages.timed
+    timed = wheelyard.stages.Stages.timed
 
     def watched(self, name, work):
         def watched_work():
@@ -67,7 +67,7 @@ def run() -> int:
 
         return timed(self, name, watched_work)
 
-    wheelyard.pipeline._Stages.timed = watched
+    wheelyard.stages.Stages.timed = watched
     sys.addaudithook(crasher)
     code = main(sys.argv[2:])
     print(f"changes: {crasher.seen}")

@@ -102,8 +102,9 @@ def _state(yard: Path) -> dict[str, object]:
             state[name] = None if name.startswith("index/") else text
             continue
         document = json.loads(path.read_text())
-        for key in ("created", "seconds", "build", "measurements"):
+        for key in ("created", "seconds", "measurements"):
             document.pop(key, None)
+        document.get("origin", {}).pop("build", None)
         state[name] = document
     return state
 

@@ -16,7 +16,7 @@ HOUSE = Path(wheelyard.__file__).parent
 ROOMS = (
     *({"errors"}, {"log"}, {"files", "folders", "locking", "progress", "run"}),
     *({"machine"}, {"model"}, {"farm"}, {"planning"}, {"network"}, {"sources"}, {"toolchain"}),
-    *({"abi"}, {"wheels"}, {"yard"}, {"workshop"}, {"pipeline"}, {"doctor"}, {"cli"}),
+    *({"abi"}, {"wheels"}, {"yard"}, {"workshop"}, {"stages"}, {"pipeline"}, {"doctor"}, {"cli"}),
     {"__main__"},
 )
 RANK = {name: rank for rank, names in enumerate(ROOMS) for name in names}

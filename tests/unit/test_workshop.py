@@ -9,7 +9,7 @@ import pytest
 from wheelyard.errors import LockError
 from wheelyard.farm import load_farm
 from wheelyard.machine.namespaces import SandboxLevel
-from wheelyard.planning.plan import JobState
+from wheelyard.planning.plan import JobState, Standing
 from wheelyard.workshop import Options, Workshop, open_workshop
 from wheelyard.yard.store import open_yard
 
@@ -100,7 +100,8 @@ def test_job_that_the_yard_does_not_know_is_missing(
     workshop: Workshop, make_probe_job: Callable[..., Job]
 ) -> None:
     job = make_probe_job()
-    assert workshop.state(job, workshop.fingerprint(job)) == (JobState.missing, ())
+    standing = workshop.standing(job, workshop.fingerprint(job))
+    assert standing == Standing(state=JobState.missing)
 
 
 def test_sandbox_that_is_asked_for_is_not_looked_for(probe_farm: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 import wheelyard
+from wheelyard.model.cell import MACHINES
 
 _EPILOG = """\
 examples:
@@ -53,9 +54,12 @@ def make_parser() -> argparse.ArgumentParser:
         command.add_argument("recipe", help="for example causal-conv1d")
     _add_wheel_commands(add)
     add("index", "Write the yard's index anew; only pages that changed are written.")
-    update = add("update", "Make the locks that the farm's recipes and matrix need.")
+    update = add("update", "Make the locks that the farm needs, or tables of torch's symbols.")
     update.add_argument(
-        "kind", nargs="?", choices=("torch", "toolkit", "build", "runtime"), help="only this kind"
+        "kind",
+        nargs="?",
+        choices=("torch", "toolkit", "build", "runtime", "symbols"),
+        help="only this kind of lock; or the symbol tables",
     )
     update.add_argument("name", nargs="?", help="only this one, for example 2.11.0+cu130")
     update.add_argument("--again", action="store_true", help="also those that are up to date")
@@ -76,9 +80,32 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_wheel_commands(add: object) -> None:
     assert callable(add)
-    check = add("check", "Inspect wheels without importing them.")
-    check.add_argument("wheels", nargs="+", type=Path, metavar="WHEEL")
-    check.add_argument("--torch-site", type=Path, help="folder with the torch they will meet")
+    check = add("check", "Tell whether wheels will load, without importing them.")
+    check.add_argument(
+        "wheels", nargs="+", metavar="WHEEL", help="files, folders of wheels, or an index's URL"
+    )
+    beside = check.add_argument_group("beside what; left out: every torch build that is known")
+    beside.add_argument("--torch", metavar="V", help="for example 2.11.0 or 2.6.0+cu124")
+    beside.add_argument("--torch-site", type=Path, metavar="DIR", help="the folder of a torch")
+    beside.add_argument(
+        "--beside", type=Path, action="append", metavar="DIR", help="other wheels, installed there"
+    )
+    beside.add_argument(
+        "--gpu", metavar="LIST", help="it has to run on, for example 9.0 or 8.0;9.0"
+    )
+    beside.add_argument("--machine", choices=MACHINES, help="default: this one's")
+    beside.add_argument(
+        "--here", action="store_true", help="this machine's Python, torch, glibc, driver and GPUs"
+    )
+    beside.add_argument("--python", type=Path, help="with --here: the Python to install it in")
+    check.add_argument("--jobs", type=int, metavar="N", help="wheels at once (default: the cores)")
+    adopt = add("adopt", "Take a wheel that somebody else built into the yard, if it holds.")
+    adopt.add_argument("wheel", help="a URL or a file")
+    adopt.add_argument("--sha256", metavar="HEX", help="refuse any other file")
+    adopt.add_argument("--recipe", metavar="NAME", help="refuse a wheel of any other")
+    adopt.add_argument("--python", metavar="X.Y", help="only where the wheel leaves it open")
+    adopt.add_argument("--torch", metavar="V", help="default: the matrix's first that it fits")
+    adopt.add_argument("--sandbox", choices=("bubblewrap", "unshare", "none"))
     smoke = add("smoke", "Take in what a recipe's smoke.py reported on another machine.")
     smoke.add_argument("identifier", help="a job's identifier")
     smoke.add_argument(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from wheelyard.cli.choosing import choose_job
 from wheelyard.cli.output import print_json, print_lines, print_table, readable_seconds
 from wheelyard.cli.session import open_farm, open_workshop
 from wheelyard.machine.disk import readable_size
 from wheelyard.model.index_page import install_lines
+from wheelyard.model.record import Adopted, Built
 from wheelyard.progress import LiveProgress, PlainProgress, Progress
 
 if TYPE_CHECKING:
@@ -42,12 +43,21 @@ def build(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     for reason in reasons:
         progress.say(f"  {reason}")
     outcome = build_job(job, workshop, progress)
-    if not outcome.built:
-        progress.say("nothing to do: the yard has it, made from the same inputs")
-    if arguments.json:
+    if not outcome.made:
+        origin = outcome.stored.record.origin
+        how = "made from the same inputs"
+        if isinstance(origin, Adopted):
+            how = f"adopted from {origin.place}"
+        progress.say(f"nothing to do: the yard has it, {how}")
+    show_outcome(outcome, workshop, as_json=arguments.json)
+
+
+def show_outcome(outcome: Outcome, workshop: Workshop, *, as_json: bool) -> None:
+    """Show the wheel of a finished job, and the lines that install it."""
+    if as_json:
         print_json({"wheels": [_outcome_to_json(outcome, workshop)]})
-        return
-    _print_outcome(outcome, workshop)
+    else:
+        _print_outcome(outcome, workshop)
 
 
 def make_progress() -> Progress:
@@ -85,9 +95,20 @@ def _print_outcome(outcome: Outcome, workshop: Workshop) -> None:
 
 def _outcome_to_json(outcome: Outcome, workshop: Workshop) -> dict[str, object]:
     record = outcome.stored.record
+    origin = record.origin
+    build, adopted = None, None
+    match origin:
+        case Built():
+            took = origin.build
+            build = {"cpu_seconds": took.cpu_seconds, "seconds": took.seconds}
+        case Adopted():
+            adopted = {"filename": origin.filename, "sha256": origin.sha256, "url": origin.url}
+        case _:
+            assert_never(origin)
     return {
-        "build": {"cpu_seconds": record.build.cpu_seconds, "seconds": record.build.seconds},
-        "built": outcome.built,
+        "adopted": adopted,
+        "build": build,
+        "built": outcome.made,
         "filename": record.filename,
         "identifier": record.identifier,
         "index_url": workshop.yard.index_url(record.index_label),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from wheelyard.model.job import Job
     from wheelyard.model.recipe import Recipe
-    from wheelyard.planning.plan import PlannedJob, Unwanted
+    from wheelyard.planning.plan import PlannedJob, Standing, Unwanted
 
 
 def list_recipes(arguments: argparse.Namespace, _env: Mapping[str, str]) -> None:
@@ -95,7 +95,7 @@ def show_plan(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
             unlocked.append((job, str(error)))
         else:
             locked.append(job)
-    planned = make_plan(locked, fingerprint=workshop.fingerprint, state=workshop.state)
+    planned = make_plan(locked, fingerprint=workshop.fingerprint, standing=workshop.standing)
     if arguments.json:
         print_json(
             {
@@ -106,17 +106,23 @@ def show_plan(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
         return
     print_table(
         ("STATE", "JOB", ""),
-        [(item.state, item.job.identifier, "; ".join(item.differences)) for item in planned],
+        [(item.standing.state, item.job.identifier, _remark(item.standing)) for item in planned],
     )
     print_lines("", f"{len(planned)} jobs; {len(unlocked)} more have no lock (--json: which)")
 
 
+def _remark(standing: Standing) -> str:
+    adopted = (f"adopted from {standing.adopted}",) if standing.adopted else ()
+    return "; ".join((*adopted, *standing.differences))
+
+
 def _planned_to_json(item: PlannedJob) -> dict[str, object]:
     return {
-        "differences": list(item.differences),
+        "adopted": item.standing.adopted or None,
+        "differences": list(item.standing.differences),
         "identifier": item.job.identifier,
         "plan_fingerprint": item.fingerprint.sha256,
-        "state": str(item.state),
+        "state": str(item.standing.state),
     }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import json
 import re
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 from packaging.specifiers import SpecifierSet
@@ -17,13 +18,19 @@ from packaging.version import Version
 from wheelyard.errors import YardError
 from wheelyard.model.cell import Cell, Machine, PythonVersion, TorchBuild
 
-FORMAT: Literal[1] = 1
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FORMAT: Literal[2] = 2
+"""Of records. In format 1, which is still read, every wheel was built."""
+REPORT_FORMAT: Literal[1] = 1
 
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 Instant = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 Filename = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+!-]*\.whl$")]
 Label = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-T = TypeVar("T", bound="Document")
+_OF_A_BUILD: Final = ("build", "compiler", "patches", "source", "toolkit", "tree_sha256")
+"""What format 1 had beside the rest, and a built wheel's origin has now."""
 
 
 class TestLevel(StrEnum):
@@ -73,10 +80,38 @@ class RecordedCheck(Document, frozen=True, kw_only=True):
     summary: dict[str, object] = {}
 
 
+class Built(Document, frozen=True, kw_only=True, tag_field="kind", tag="built"):
+    """The origin of a wheel that was compiled here."""
+
+    source: str
+    """What was pinned: ``sha256:...`` of the archive or folder, or ``git:<commit>``."""
+    tree_sha256: Sha256
+    """Of the patched tree: its sorted paths, modes and bytes."""
+    patches: tuple[RecordedPatch, ...]
+    compiler: str
+    toolkit: RecordedToolkit
+    build: RecordedBuild
+
+
+class Adopted(Document, frozen=True, kw_only=True, tag_field="kind", tag="adopted"):
+    """The origin of a wheel that somebody else built: the file as it was published."""
+
+    url: str
+    """Where it was downloaded, without credentials; empty for a file that was here."""
+    filename: str
+    """As upstream named it, whatever that promised."""
+    sha256: Sha256
+
+    @property
+    def place(self) -> str:
+        """The URL, or the filename where there is none."""
+        return self.url or self.filename
+
+
 class BuildRecord(Document, frozen=True, kw_only=True):
     """How one wheel was made. It is written once and never changes."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[2] = FORMAT
     identifier: Label
     index_label: Label
     """The folder of the index that serves the wheel, for example ``torch2.11.0-cu130``."""
@@ -102,22 +137,15 @@ class BuildRecord(Document, frozen=True, kw_only=True):
     plan_fingerprint: Sha256
     build_digest: Sha256
     fingerprint_inputs: dict[str, object]
-    source: str
-    """What was pinned: ``sha256:...`` of the archive or folder, or ``git:<commit>``."""
-    tree_sha256: Sha256
-    """Of the patched tree: its sorted paths, modes and bytes."""
-    patches: tuple[RecordedPatch, ...]
+    origin: Built | Adopted
     locks: dict[str, Sha256]
     """By name."""
 
-    compiler: str
     sandbox: str
     """For example ``bubblewrap``, ``unshare`` or ``none``."""
-    toolkit: RecordedToolkit
     torch_origin: Literal["locked", "foreign"]
     seconds: dict[str, float]
     """By stage."""
-    build: RecordedBuild
     check: RecordedCheck
     created: Instant
 
@@ -136,7 +164,13 @@ class BuildRecord(Document, frozen=True, kw_only=True):
     @classmethod
     def from_json(cls, text: bytes, *, origin: str) -> BuildRecord:
         """Decode a record; ``origin`` names the file in errors."""
-        return _decode(text, cls, origin=origin)
+        with _readable(origin):
+            found = _format(text)
+            if found == 1:
+                return msgspec.convert(_from_format_1(text), cls, dec_hook=_from_builtin)
+            if found == FORMAT:
+                return msgspec.json.decode(text, type=cls, dec_hook=_from_builtin)
+        raise _newer(origin, found, known=FORMAT)
 
 
 class TestReport(Document, frozen=True, kw_only=True):
@@ -144,7 +178,7 @@ class TestReport(Document, frozen=True, kw_only=True):
 
     __test__: ClassVar[bool] = False
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = REPORT_FORMAT
     sha256: Sha256
     """Of the wheel."""
     filename: Filename
@@ -166,7 +200,11 @@ class TestReport(Document, frozen=True, kw_only=True):
     @classmethod
     def from_json(cls, text: bytes, *, origin: str) -> TestReport:
         """Decode a report; ``origin`` names the file in errors."""
-        return _decode(text, cls, origin=origin)
+        with _readable(origin):
+            found = _format(text)
+            if found == REPORT_FORMAT:
+                return msgspec.json.decode(text, type=cls, dec_hook=_from_builtin)
+        raise _newer(origin, found, known=REPORT_FORMAT)
 
 
 def machine_label(description: str) -> str:
@@ -186,19 +224,34 @@ def _encode(document: Document) -> bytes:
     return msgspec.json.format(text, indent=2) + b"\n"
 
 
-def _decode(text: bytes, kind: type[T], *, origin: str) -> T:
+@contextlib.contextmanager
+def _readable(origin: str) -> Iterator[None]:
+    """Say what to do about a document that cannot be decoded."""
     try:
-        found = msgspec.json.decode(text, type=_Versioned).format
-        if found == FORMAT:
-            return msgspec.json.decode(text, type=kind, dec_hook=_from_builtin)
+        yield
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         msg = f"{origin} cannot be read: {error}. Restore it from where this yard was copied."
         raise YardError(msg) from error
+
+
+def _format(text: bytes) -> int:
+    return msgspec.json.decode(text, type=_Versioned).format
+
+
+def _newer(origin: str, found: int, *, known: int) -> YardError:
     msg = (
-        f"{origin} has format {found}, this wheelyard reads format {FORMAT}. "
+        f"{origin} has format {found}, this wheelyard reads format {known}. "
         "Upgrade wheelyard to use this yard."
     )
-    raise YardError(msg)
+    return YardError(msg)
+
+
+def _from_format_1(text: bytes) -> dict[str, Any]:
+    """Give a record of before there were adopted wheels its origin."""
+    document = msgspec.json.decode(text, type=dict[str, Any])
+    origin: dict[str, Any] = {"kind": "built"}
+    origin |= {key: document.pop(key) for key in _OF_A_BUILD if key in document}
+    return document | {"format": FORMAT, "origin": origin}
 
 
 class _Versioned(msgspec.Struct):

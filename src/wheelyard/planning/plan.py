@@ -29,14 +29,23 @@ class JobState(StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """How a job stands against the yard, and whose the wheel is that makes it so."""
+
+    state: JobState
+    differences: tuple[str, ...] = ()
+    """For a stale job: what changed since its wheel was made."""
+    adopted: str = ""
+    """Where its wheel came from, if it was adopted and not built."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedJob:
     """A job, its fingerprint, and what the yard has of it."""
 
     job: Job
     fingerprint: PlanFingerprint
-    state: JobState
-    differences: tuple[str, ...] = ()
-    """For a stale job: what changed since it was built."""
+    standing: Standing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,14 +148,11 @@ def make_plan(
     jobs: Iterable[Job],
     *,
     fingerprint: Callable[[Job], PlanFingerprint],
-    state: Callable[[Job, PlanFingerprint], tuple[JobState, tuple[str, ...]]],
+    standing: Callable[[Job, PlanFingerprint], Standing],
 ) -> tuple[PlannedJob, ...]:
     """Return the jobs in their order, with what the yard has of them."""
     planned = []
     for job in jobs:
         print_ = fingerprint(job)
-        found, differences = state(job, print_)
-        planned.append(
-            PlannedJob(job=job, fingerprint=print_, state=found, differences=differences)
-        )
+        planned.append(PlannedJob(job=job, fingerprint=print_, standing=standing(job, print_)))
     return tuple(planned)

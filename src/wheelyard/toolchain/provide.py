@@ -1,4 +1,4 @@
-"""Bring together everything that a job's compile will meet, and see that it fits."""
+"""Bring together everything that a job's compile, or its wheel, will meet; see that it fits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wheelyard.toolchain.torch_environment import (
     find_foreign_torch,
     provide_torch,
 )
-from wheelyard.toolchain.values import Toolchain, TorchEnvironment
+from wheelyard.toolchain.values import Runtime, Toolchain, TorchEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,22 +30,40 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class ToolchainRequest:
-    """What a cell needs, with the locks that say it in advance."""
+class RuntimeRequest:
+    """What a cell's wheel needs, with the lock that says it in advance."""
 
     cell: Cell
     torch_lock: Lock | None
     """``None`` for a torch that is there already."""
-    toolkit_lock: Lock | None
-    """``None`` where the index has no complete toolkit of this CUDA."""
-    build_lock: Lock
     foreign_python: Path | None
-    toolkit_provider: Provider
-    gcc_major: int | None
     sandbox: Sandbox
     cache: Path
     env: Mapping[str, str]
     uv_env: Mapping[str, str]
+
+    @property
+    def copy(self) -> bool:
+        """Whether nothing keeps a build from writing into what it is shown."""
+        return self.sandbox.level is SandboxLevel.NONE
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ToolchainRequest(RuntimeRequest):
+    """What a cell's compile needs, with the locks that say it in advance."""
+
+    toolkit_lock: Lock | None
+    """``None`` where the index has no complete toolkit of this CUDA."""
+    build_lock: Lock
+    toolkit_provider: Provider
+    gcc_major: int | None
+
+
+def provide_runtime(request: RuntimeRequest) -> Runtime:
+    """Find or make interpreter and torch: all that trying a finished wheel takes."""
+    interpreter = find_interpreter(request.cell.python, request.env)
+    torch = _torch(request, interpreter)
+    return Runtime(interpreter=interpreter, torch=torch, sandbox=request.sandbox)
 
 
 def provide_toolchain(
@@ -53,9 +71,8 @@ def provide_toolchain(
 ) -> Toolchain:
     """Find or make interpreter, compiler, toolkit, torch and requirements; cheap things first."""
     compiler = find_gxx(request.env)
-    interpreter = find_interpreter(request.cell.python, request.env)
-    copy = request.sandbox.level is SandboxLevel.NONE
-    torch = _torch(request, interpreter, copy=copy)
+    runtime = provide_runtime(request)
+    interpreter, torch = runtime.interpreter, runtime.torch
     toolkit = provide_toolkit(
         request.cell.torch.cuda,
         provider=request.toolkit_provider,
@@ -84,7 +101,7 @@ def provide_toolchain(
             interpreter=interpreter,
             cache=request.cache,
             env=request.uv_env,
-            copy=copy,
+            copy=request.copy,
         ),
         tools=provide_tools(cache=request.cache, env=request.env),
         compiler=compiler,
@@ -92,7 +109,7 @@ def provide_toolchain(
     )
 
 
-def _torch(request: ToolchainRequest, interpreter: Interpreter, *, copy: bool) -> TorchEnvironment:
+def _torch(request: RuntimeRequest, interpreter: Interpreter) -> TorchEnvironment:
     if request.torch_lock is None:
         assert request.foreign_python is not None
         _, _, site = find_foreign_torch(request.foreign_python, env=request.env)
@@ -103,5 +120,5 @@ def _torch(request: ToolchainRequest, interpreter: Interpreter, *, copy: bool) -
         interpreter=interpreter,
         cache=request.cache,
         env=request.uv_env,
-        copy=copy,
+        copy=request.copy,
     )

@@ -1,4 +1,4 @@
-"""What a build is made with, as frozen values."""
+"""What a wheel is built with and runs beside, as frozen values."""
 
 from __future__ import annotations
 
@@ -43,18 +43,24 @@ class TorchEnvironment:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Toolchain:
-    """Everything a compile meets beside its source."""
+class Runtime:
+    """What a finished wheel runs beside, and where."""
 
     interpreter: Interpreter
-    toolkit: Toolkit
     torch: TorchEnvironment
+    sandbox: Sandbox
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Toolchain(Runtime):
+    """Everything a compile meets beside its source; its wheel then runs beside the same."""
+
+    toolkit: Toolkit
     requirements: Path
     """The recipe's locked build requirements, a flat folder."""
     tools: Path
     """Compiler wrappers and the compile cache's client."""
     compiler: Compiler
-    sandbox: Sandbox
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

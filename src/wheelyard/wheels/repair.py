@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
     from packaging.version import Version
 
-    from wheelyard.wheels.values import BuiltWheel
+    from wheelyard.wheels.values import AdoptedWheel, BuiltWheel
 
 EXCLUDES = (
     "libtorch*",
@@ -58,7 +58,7 @@ _GRAFT_MARK = re.compile(r"-[0-9a-f]{8}(?=\.)")
 
 
 def repair_wheel(
-    built: BuiltWheel,
+    built: BuiltWheel | AdoptedWheel,
     *,
     destination: Path,
     version: Version,

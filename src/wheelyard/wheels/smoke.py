@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from packaging.requirements import Requirement
 
-    from wheelyard.toolchain.values import Toolchain
+    from wheelyard.toolchain.values import Runtime
 
 _TAIL_LINES = 15
 
@@ -45,7 +45,7 @@ class SmokeRequest:
     """A simple index that serves this wheel alone."""
     runtime: Path
     """A flat folder with the locked requirements that torch does not bring."""
-    toolchain: Toolchain
+    toolchain: Runtime
     work: Path
     log_path: Path
     level: TestLevel

@@ -1,4 +1,4 @@
-"""What a wheel is after each stage: built, repaired, checked, tested."""
+"""What a wheel is after each stage: built or adopted, repaired, checked, tested."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from wheelyard.wheels.check import CheckReport
 
 __all__ = [
+    "AdoptedWheel",
     "BuiltWheel",
     "CheckedWheel",
     "RepairedWheel",
     "SmokeReport",
     "TestLevel",
     "TestedWheel",
+    "UpstreamWheel",
 ]
 
 
@@ -35,6 +37,30 @@ class BuiltWheel:
     seconds: float
     cpu_seconds: float
     """Of the build child and all its compilers."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class UpstreamWheel:
+    """A wheel that somebody else built, as it came."""
+
+    path: Path
+    sha256: str
+    url: str
+    """Where it was downloaded, without credentials; empty for a file that was here."""
+    filename: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class AdoptedWheel:
+    """A wheel as somebody else built it, under the name that its own metadata and files ask for."""
+
+    path: Path
+    sha256: str
+    log_path: Path
+    url: str
+    """Where it was downloaded, without credentials; empty for a file that was here."""
+    filename: str
+    """As upstream named it, whatever that promised."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from wheelyard.model.metadata import parse_core_metadata
 from wheelyard.model.record import (
+    Adopted,
     BuildRecord,
+    Built,
     RecordedBuild,
     RecordedCheck,
     RecordedPatch,
@@ -18,6 +20,7 @@ from wheelyard.model.record import (
     machine_label,
 )
 from wheelyard.wheels.stamp import read_dist_info
+from wheelyard.wheels.values import AdoptedWheel
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -27,8 +30,19 @@ if TYPE_CHECKING:
     from wheelyard.planning.fingerprint import PlanFingerprint
     from wheelyard.sources.values import PatchedSource
     from wheelyard.toolchain.compile_cache import CacheStatistics
-    from wheelyard.toolchain.values import Toolchain
+    from wheelyard.toolchain.values import Runtime, Toolchain
     from wheelyard.wheels.values import BuiltWheel, TestedWheel
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Compiled:
+    """What a build contributed beside the wheel itself."""
+
+    toolchain: Toolchain
+    patched: PatchedSource
+    built: BuiltWheel
+    cache: CacheStatistics
+    compile_jobs: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,11 +51,9 @@ class Made:
 
     job: Job
     fingerprint: PlanFingerprint
-    toolchain: Toolchain
-    patched: PatchedSource
-    built: BuiltWheel
-    cache: CacheStatistics
-    compile_jobs: int
+    origin: Compiled | AdoptedWheel
+    runtime: Runtime
+    """What the wheel was checked and tried beside."""
     seconds: Mapping[str, float]
     locks: Mapping[str, str]
     created: dt.datetime
@@ -49,16 +61,9 @@ class Made:
 
 def make_record(tested: TestedWheel, made: Made) -> BuildRecord:
     """Return the record of a tested wheel."""
-    job, toolchain = made.job, made.toolchain
+    job, runtime = made.job, made.runtime
     wheel = tested.wheel.wheel
     metadata = read_dist_info(wheel.path, "METADATA")
-    contributed = {
-        "compiler": f"{toolchain.compiler} {toolchain.compiler.target}",
-        "interpreter": toolchain.interpreter.full_version,
-        "sandbox": str(toolchain.sandbox.level),
-        "toolkit": f"{toolchain.toolkit.provider} {toolchain.toolkit.digest}",
-        "torch": f"{toolchain.torch.origin} {toolchain.torch.digest}",
-    }
     return BuildRecord(
         identifier=job.identifier,
         index_label=job.index_label,
@@ -75,30 +80,64 @@ def make_record(tested: TestedWheel, made: Made) -> BuildRecord:
         machine=job.cell.machine,
         gpu_archs=tuple(str(arch) for arch in job.gpu_archs),
         plan_fingerprint=made.fingerprint.sha256,
-        build_digest=build_digest(made.fingerprint.sha256, contributed),
+        build_digest=build_digest(made.fingerprint.sha256, _contributed(made)),
         fingerprint_inputs=dict(made.fingerprint.inputs),
-        source=made.patched.source.digest,
-        tree_sha256=made.patched.digest.removeprefix("sha256:"),
-        patches=tuple(
-            RecordedPatch(name=patch.name, sha256=patch.sha256) for patch in made.patched.patches
-        ),
+        origin=_record_origin(made.origin),
         locks=dict(made.locks),
-        compiler=contributed["compiler"],
-        sandbox=contributed["sandbox"],
-        toolkit=RecordedToolkit(
-            provider=toolchain.toolkit.provider, version=str(toolchain.toolkit.cuda)
-        ),
-        torch_origin=toolchain.torch.origin,
+        sandbox=str(runtime.sandbox.level),
+        torch_origin=runtime.torch.origin,
         seconds=dict(made.seconds),
-        build=RecordedBuild(
-            seconds=round(made.built.seconds, 3),
-            cpu_seconds=round(made.built.cpu_seconds, 3),
-            compile_jobs=made.compile_jobs,
-            cache_hits=dict(made.cache.hits),
-            cache_misses=dict(made.cache.misses),
-        ),
         check=RecordedCheck(passed=True, summary=tested.wheel.report.to_json()),
         created=made.created,
+    )
+
+
+def _contributed(made: Made) -> dict[str, str]:
+    """Name what this machine added to the plan, for the build digest."""
+    runtime = made.runtime
+    contributed = {
+        "interpreter": runtime.interpreter.full_version,
+        "sandbox": str(runtime.sandbox.level),
+        "torch": f"{runtime.torch.origin} {runtime.torch.digest}",
+    }
+    if isinstance(made.origin, Compiled):
+        toolchain = made.origin.toolchain
+        contributed["compiler"] = _compiler(toolchain)
+        contributed["toolkit"] = f"{toolchain.toolkit.provider} {toolchain.toolkit.digest}"
+    return contributed
+
+
+def _compiler(toolchain: Toolchain) -> str:
+    return f"{toolchain.compiler} {toolchain.compiler.target}"
+
+
+def _record_origin(origin: Compiled | AdoptedWheel) -> Built | Adopted:
+    match origin:
+        case Compiled():
+            return _record_build(origin)
+        case AdoptedWheel():
+            return Adopted(url=origin.url, filename=origin.filename, sha256=origin.sha256)
+        case _:
+            assert_never(origin)
+
+
+def _record_build(compiled: Compiled) -> Built:
+    toolkit, patched, built = compiled.toolchain.toolkit, compiled.patched, compiled.built
+    return Built(
+        source=patched.source.digest,
+        tree_sha256=patched.digest.removeprefix("sha256:"),
+        patches=tuple(
+            RecordedPatch(name=patch.name, sha256=patch.sha256) for patch in patched.patches
+        ),
+        compiler=_compiler(compiled.toolchain),
+        toolkit=RecordedToolkit(provider=toolkit.provider, version=str(toolkit.cuda)),
+        build=RecordedBuild(
+            seconds=round(built.seconds, 3),
+            cpu_seconds=round(built.cpu_seconds, 3),
+            compile_jobs=compiled.compile_jobs,
+            cache_hits=dict(compiled.cache.hits),
+            cache_misses=dict(compiled.cache.misses),
+        ),
     )
 
 

@@ -14,7 +14,15 @@ from packaging.specifiers import SpecifierSet
 from wheelyard.errors import MachineError
 from wheelyard.farm import load_farm
 from wheelyard.model.cell import PythonVersion
-from wheelyard.model.record import BuildRecord, RecordedBuild, RecordedCheck, RecordedToolkit
+from wheelyard.model.record import (
+    Adopted,
+    BuildRecord,
+    Built,
+    RecordedBuild,
+    RecordedCheck,
+    RecordedToolkit,
+)
+from wheelyard.planning.fingerprint import adopted_fingerprint
 from wheelyard.toolchain.interpreters import find_interpreter
 from wheelyard.wheels.stamp import read_dist_info
 from wheelyard.workshop import Options, open_workshop
@@ -25,6 +33,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wheelyard.model.job import Job
+
+
+BUILT = Built(
+    source="sha256:" + "5" * 64,
+    tree_sha256="6" * 64,
+    patches=(),
+    compiler="gcc 12.2.0",
+    toolkit=RecordedToolkit(provider="index", version="13.0"),
+    build=RecordedBuild(seconds=60.0, cpu_seconds=110.0, compile_jobs=2),
+)
+UPSTREAM = "probe-1.1+cu13torch2.11-cp312-cp312-linux_x86_64.whl"
+UPSTREAM_URL = f"https://example.org/v1.1/{UPSTREAM.replace('+', '%2B')}"
 
 
 @pytest.fixture
@@ -42,13 +62,20 @@ def running_python() -> PythonVersion:
 def store_probe(
     probe_farm: Path, make_wheel: Callable[..., Path], make_probe_job: Callable[..., Job]
 ) -> Callable[..., StoredWheel]:
-    """Return a function that stores a wheel of the probe, as the farm stands now."""
+    """Return a function that stores a wheel of the probe, as the farm stands now.
 
-    def store(**words: object) -> StoredWheel:
+    ``adopted`` is the sha256 of the file that it was made from, if it was not built.
+    """
+
+    def store(*, adopted: str = "", **words: object) -> StoredWheel:
         job = make_probe_job(**words)
         yard = open_yard(probe_farm / "yard")
         workshop = open_workshop(load_farm(probe_farm), yard, env={"PATH": ""}, options=Options())
         fingerprint = workshop.fingerprint(job)
+        origin: Built | Adopted = BUILT
+        if adopted:
+            fingerprint = adopted_fingerprint(job, upstream_sha256=adopted)
+            origin = Adopted(url=UPSTREAM_URL, filename=UPSTREAM, sha256=adopted)
         path = make_wheel(
             name="probe",
             version=str(job.wheel_version),
@@ -74,16 +101,11 @@ def store_probe(
             plan_fingerprint=fingerprint.sha256,
             build_digest="4" * 64,
             fingerprint_inputs=dict(fingerprint.inputs),
-            source="sha256:" + "5" * 64,
-            tree_sha256="6" * 64,
-            patches=(),
+            origin=origin,
             locks={},
-            compiler="gcc 12.2.0",
             sandbox="unshare",
-            toolkit=RecordedToolkit(provider="index", version="13.0"),
             torch_origin="locked",
             seconds={"build": 60.0},
-            build=RecordedBuild(seconds=60.0, cpu_seconds=110.0, compile_jobs=2),
             check=RecordedCheck(passed=True),
             created=dt.datetime(2026, 11, 23, tzinfo=dt.UTC),
         )

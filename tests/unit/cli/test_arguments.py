@@ -12,7 +12,19 @@ from wheelyard import errors
 from wheelyard.cli.arguments import make_parser
 
 COMMANDS = (
-    *("build", "check", "clean", "doctor", "explain", "fetch", "index", "list", "log", "matrix"),
+    *(
+        "adopt",
+        "build",
+        "check",
+        "clean",
+        "doctor",
+        "explain",
+        "fetch",
+        "index",
+        "list",
+        "log",
+        "matrix",
+    ),
     *("plan", "schema", "smoke", "update"),
 )
 

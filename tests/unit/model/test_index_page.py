@@ -23,7 +23,7 @@ from wheelyard.model.index_page import (
     root_html,
     root_json,
 )
-from wheelyard.model.record import BuildRecord, RecordedBuild, RecordedCheck, RecordedToolkit
+from wheelyard.model.record import BuildRecord, Built, RecordedBuild, RecordedCheck, RecordedToolkit
 
 NAME = canonicalize_name("demo-ext")
 
@@ -56,16 +56,18 @@ def make_record(
         plan_fingerprint="3" * 64,
         build_digest="4" * 64,
         fingerprint_inputs={},
-        source="sha256:" + "5" * 64,
-        tree_sha256="6" * 64,
-        patches=(),
+        origin=Built(
+            source="sha256:" + "5" * 64,
+            tree_sha256="6" * 64,
+            patches=(),
+            compiler="gcc",
+            toolkit=RecordedToolkit(provider="index", version="13.0"),
+            build=RecordedBuild(seconds=60.0, cpu_seconds=110.0, compile_jobs=2),
+        ),
         locks={},
-        compiler="gcc",
         sandbox="unshare",
-        toolkit=RecordedToolkit(provider="index", version="13.0"),
         torch_origin="locked",
         seconds={},
-        build=RecordedBuild(seconds=60.0, cpu_seconds=110.0, compile_jobs=2),
         check=RecordedCheck(passed=True),
         created=dt.datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=dt.timezone(dt.timedelta(hours=8))),
     )

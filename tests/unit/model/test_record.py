@@ -14,7 +14,9 @@ from packaging.version import Version
 
 from wheelyard.errors import YardError
 from wheelyard.model.record import (
+    Adopted,
     BuildRecord,
+    Built,
     RecordedBuild,
     RecordedCheck,
     RecordedPatch,
@@ -43,16 +45,18 @@ RECORD = BuildRecord(
     plan_fingerprint="3" * 64,
     build_digest="4" * 64,
     fingerprint_inputs={"locks": {"torch": "5"}},
-    source="sha256:" + "5" * 64,
-    tree_sha256="6" * 64,
-    patches=(RecordedPatch(name="0001-archs.patch", sha256="7" * 64),),
+    origin=Built(
+        source="sha256:" + "5" * 64,
+        tree_sha256="6" * 64,
+        patches=(RecordedPatch(name="0001-archs.patch", sha256="7" * 64),),
+        compiler="gcc 12.2.0",
+        toolkit=RecordedToolkit(provider="index", version="13.0"),
+        build=RecordedBuild(seconds=60.0, cpu_seconds=110.0, compile_jobs=2),
+    ),
     locks={"locks/torch/2.11.0+cu130.txt": "8" * 64},
-    compiler="gcc 12.2.0",
     sandbox="unshare",
-    toolkit=RecordedToolkit(provider="index", version="13.0"),
     torch_origin="locked",
     seconds={"build": 12.5},
-    build=RecordedBuild(seconds=60.0, cpu_seconds=110.0, compile_jobs=2),
     check=RecordedCheck(passed=True, summary={"symbols": 3}),
     created=dt.datetime(2026, 11, 23, 12, 0, tzinfo=dt.UTC),
 )
@@ -68,6 +72,17 @@ REPORT = TestReport(
 )
 
 
+ADOPTED = msgspec.structs.replace(
+    RECORD,
+    origin=Adopted(
+        url="https://example.org/v1/causal_conv1d-1.7.0%2Bcu13torch2.11-cp312-cp312-linux.whl",
+        filename="causal_conv1d-1.7.0+cu13torch2.11-cp312-cp312-linux_x86_64.whl",
+        sha256="9" * 64,
+    ),
+)
+OF_A_BUILD = ("build", "compiler", "patches", "source", "toolkit", "tree_sha256")
+
+
 def changed(record: BuildRecord | TestReport, **fields: object) -> bytes:
     document: dict[str, Any] = json.loads(record.to_json())
     return json.dumps(document | fields).encode()
@@ -77,6 +92,45 @@ def test_record_comes_back_as_it_was() -> None:
     assert BuildRecord.from_json(RECORD.to_json(), origin="r.json") == RECORD
 
 
+def test_record_of_an_adopted_wheel_comes_back_as_it_was() -> None:
+    text = ADOPTED.to_json()
+    assert BuildRecord.from_json(text, origin="r.json") == ADOPTED
+    assert json.loads(text)["origin"]["kind"] == "adopted"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"), [("https://x/y.whl", "https://x/y.whl"), ("", "y.whl")]
+)
+def test_adopted_wheel_came_from_a_url_or_is_known_by_its_name(url: str, expected: str) -> None:
+    assert Adopted(url=url, filename="y.whl", sha256="9" * 64).place == expected
+
+
+def _format_1(**fields: object) -> dict[str, Any]:
+    """Return the record as it was written before wheels could be adopted."""
+    document: dict[str, Any] = json.loads(RECORD.to_json())
+    origin = document.pop("origin")
+    return document | {name: origin[name] for name in OF_A_BUILD} | {"format": 1} | fields
+
+
+def test_record_of_format_1_is_one_of_a_built_wheel() -> None:
+    text = json.dumps(_format_1()).encode()
+    assert BuildRecord.from_json(text, origin="r.json") == RECORD
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        pytest.param({"extra": 1}, "extra", id="unknown"),
+        pytest.param({"tree_sha256": "x"}, r"origin\.tree_sha256", id="not a digest"),
+        pytest.param({"version": "one"}, "version", id="not a version"),
+    ],
+)
+def test_damage_in_a_record_of_format_1_is_named(fields: dict[str, object], words: str) -> None:
+    text = json.dumps(_format_1(**fields)).encode()
+    with pytest.raises(YardError, match=rf"r\.json cannot be read: .*{words}"):
+        BuildRecord.from_json(text, origin="r.json")
+
+
 def test_report_comes_back_as_it_was() -> None:
     assert TestReport.from_json(REPORT.to_json(), origin="t.json") == REPORT
 
@@ -84,7 +138,7 @@ def test_report_comes_back_as_it_was() -> None:
 def test_json_has_its_format_and_sorted_keys_everywhere() -> None:
     text = RECORD.to_json()
     document = json.loads(text)
-    assert document["format"] == 1
+    assert document["format"] == 2
     assert text.endswith(b"}\n")
     assert json.dumps(document, sort_keys=True) == json.dumps(document)
 
@@ -114,8 +168,8 @@ def test_only_default_gpu_archs_on_a_locked_torch_are_default(
 
 @pytest.mark.parametrize("kind", [BuildRecord, TestReport])
 def test_later_format_asks_for_an_upgrade(kind: type[BuildRecord | TestReport]) -> None:
-    text = b'{"format": 2, "anything": true}'
-    with pytest.raises(YardError, match=r"x\.json has format 2.*Upgrade wheelyard"):
+    text = b'{"format": 3, "anything": true}'
+    with pytest.raises(YardError, match=r"x\.json has format 3.*Upgrade wheelyard"):
         kind.from_json(text, origin="x.json")
 
 

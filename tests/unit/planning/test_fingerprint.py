@@ -9,6 +9,7 @@ import pytest
 
 from wheelyard.planning.fingerprint import (
     PlanFingerprint,
+    adopted_fingerprint,
     explain_difference,
     plan_fingerprint,
 )
@@ -151,6 +152,53 @@ def test_inputs_hold_nothing_of_this_machine(make_probe_job: Callable[..., Job])
     assert inputs["cell"] == "cp312-torch2.11.0-cu130-x86_64"
     assert inputs["folder"] == "e" * 64
     assert "/" not in str(dict(inputs) | {"locks": None, "source": None})
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        pytest.param('version = "1.1"', 'version = "1.1"\nrevision = 1', id="revision"),
+        pytest.param('["probe_cuda"]', '["probe_cpp"]', id="extensions"),
+        pytest.param('["probe", "probe_cuda"]', '["probe_cuda"]', id="top-levels"),
+        pytest.param('requires = ["packaging"]', 'requires = ["einops"]', id="requires"),
+        pytest.param('["9.0", "8.0", "12.0"]', '["9.0", "8.0"]', id="gpu-archs"),
+    ],
+)
+def test_adopted_wheel_goes_stale_with_what_the_recipe_says_of_the_wheel(
+    make_probe_job: Callable[..., Job], recipe_text: str, right: str, wrong: str
+) -> None:
+    assert right in recipe_text
+    before = adopted_fingerprint(make_probe_job(), upstream_sha256="f" * 64)
+    changed = make_probe_job(text=recipe_text.replace(right, wrong))
+    assert adopted_fingerprint(changed, upstream_sha256="f" * 64).sha256 != before.sha256
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        pytest.param('path = "../source"', 'path = "other"', id="source"),
+        pytest.param("setuptools>=77", "setuptools>=78", id="build-requires"),
+        pytest.param('DEPTH = "1"', 'DEPTH = "2"', id="environment"),
+        pytest.param('versions = ">=1.1"', 'versions = ">=1.0"', id="patches"),
+        pytest.param("Looks around", "Looks elsewhere", id="summary"),
+    ],
+)
+def test_adopted_wheel_does_not_go_stale_with_how_it_would_be_built(
+    make_probe_job: Callable[..., Job], recipe_text: str, right: str, wrong: str
+) -> None:
+    assert right in recipe_text
+    before = adopted_fingerprint(make_probe_job(), upstream_sha256="f" * 64)
+    changed = make_probe_job(text=recipe_text.replace(right, wrong))
+    assert adopted_fingerprint(changed, upstream_sha256="f" * 64) == before
+
+
+def test_adopted_wheel_is_of_one_upstream_file(make_probe_job: Callable[..., Job]) -> None:
+    job = make_probe_job()
+    one, other = (adopted_fingerprint(job, upstream_sha256=digit * 64) for digit in "ab")
+    assert one.sha256 != other.sha256
+    assert explain_difference(one.inputs, other.inputs) == (
+        f'adopted: "{"a" * 64}" -> "{"b" * 64}"',
+    )
 
 
 def test_difference_is_told_input_by_input(make_probe_job: Callable[..., Job]) -> None:

@@ -16,6 +16,7 @@ from wheelyard.model.recipe_file import MatrixFile
 from wheelyard.planning.fingerprint import PlanFingerprint
 from wheelyard.planning.plan import (
     JobState,
+    Standing,
     expand_matrix,
     make_job,
     make_plan,
@@ -183,15 +184,15 @@ def test_plan_tells_the_state_of_each_job_and_what_changed(
     def fingerprint(job: Job) -> PlanFingerprint:
         return PlanFingerprint(sha256=job.identifier, inputs={})
 
-    def state(job: Job, fingerprint: PlanFingerprint) -> tuple[JobState, tuple[str, ...]]:
+    def standing(job: Job, fingerprint: PlanFingerprint) -> Standing:
         assert fingerprint.sha256 == job.identifier
         if job.cell.python.minor == 12:
-            return JobState.stale, ("revision: 0 -> 1",)
-        return JobState.missing, ()
+            return Standing(state=JobState.stale, differences=("revision: 0 -> 1",))
+        return Standing(state=JobState.missing)
 
     jobs = [make_probe_job(python=python) for python in ("3.13", "3.12")]
-    planned = make_plan(jobs, fingerprint=fingerprint, state=state)
-    assert [(item.job, item.state, item.differences) for item in planned] == [
-        (jobs[0], JobState.missing, ()),
-        (jobs[1], JobState.stale, ("revision: 0 -> 1",)),
+    planned = make_plan(jobs, fingerprint=fingerprint, standing=standing)
+    assert [(item.job, item.standing) for item in planned] == [
+        (jobs[0], Standing(state=JobState.missing)),
+        (jobs[1], Standing(state=JobState.stale, differences=("revision: 0 -> 1",))),
     ]

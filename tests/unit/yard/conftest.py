@@ -20,6 +20,7 @@ from packaging.version import Version
 from wheelyard.model.metadata import parse_core_metadata
 from wheelyard.model.record import (
     BuildRecord,
+    Built,
     RecordedBuild,
     RecordedCheck,
     RecordedToolkit,
@@ -101,16 +102,18 @@ def make(tmp_path: Path) -> Callable[..., Made]:
             plan_fingerprint=plan_fingerprint,
             build_digest="4" * 64,
             fingerprint_inputs={},
-            source="sha256:" + "5" * 64,
-            tree_sha256="6" * 64,
-            patches=(),
+            origin=Built(
+                source="sha256:" + "5" * 64,
+                tree_sha256="6" * 64,
+                patches=(),
+                compiler="gcc",
+                toolkit=RecordedToolkit(provider="index", version="13.0"),
+                build=RecordedBuild(seconds=60.0, cpu_seconds=110.0, compile_jobs=2),
+            ),
             locks={},
-            compiler="gcc",
             sandbox="unshare",
-            toolkit=RecordedToolkit(provider="index", version="13.0"),
             torch_origin="locked",
             seconds={},
-            build=RecordedBuild(seconds=60.0, cpu_seconds=110.0, compile_jobs=2),
             check=RecordedCheck(passed=True),
             created=CREATED,
         )

@@ -1,0 +1,370 @@
+"""What one run gives each stage of a job, beside the value that the stage before it returned."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from wheelyard.abi.libraries import site_libraries
+from wheelyard.errors import CheckError, IntegrityError, UsageError
+from wheelyard.files import disk_errors, file_sha256
+from wheelyard.machine.cores import usable_cores
+from wheelyard.machine.disk import require_space
+from wheelyard.machine.gpu import find_driver
+from wheelyard.machine.memory import available_memory
+from wheelyard.machine.namespaces import SandboxLevel
+from wheelyard.model.cell import GpuArch
+from wheelyard.model.lock import runtime_lock_request, without
+from wheelyard.network.wheel_download import download_wheel, is_web_url
+from wheelyard.planning.estimate import choose_compile_jobs, gpu_archs_hint, make_estimate
+from wheelyard.planning.locks import job_locks, torch_lock
+from wheelyard.sources.patch import apply_patches
+from wheelyard.toolchain.provide import (
+    RuntimeRequest,
+    ToolchainRequest,
+    provide_runtime,
+    provide_toolchain,
+)
+from wheelyard.toolchain.requirements import provide_requirements
+from wheelyard.toolchain.rooms import interpreter_rooms, make_environment, python_environment
+from wheelyard.toolchain.sandbox import Order, Room
+from wheelyard.toolchain.values import Places
+from wheelyard.wheels.build import BuildRequest
+from wheelyard.wheels.check import check as check_wheel
+from wheelyard.wheels.describing import describe
+from wheelyard.wheels.expecting import make_expectation
+from wheelyard.wheels.findings import Surroundings
+from wheelyard.wheels.repair import repair_wheel
+from wheelyard.wheels.smoke import SmokeRequest, smoke_test
+from wheelyard.wheels.staging import stage_wheel
+from wheelyard.wheels.surrounding import torch_candidates
+from wheelyard.wheels.values import CheckedWheel, TestLevel, UpstreamWheel
+from wheelyard.yard.index import write_index
+from wheelyard.yard.recording import Compiled, Made, make_record, make_report
+from wheelyard.yard.store import store_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from wheelyard.model.job import Job
+    from wheelyard.model.lock import Lock, LockRequest
+    from wheelyard.planning.estimate import Estimate
+    from wheelyard.planning.fingerprint import PlanFingerprint
+    from wheelyard.progress import Progress
+    from wheelyard.sources.values import FetchedSource, PatchedSource
+    from wheelyard.toolchain.values import Runtime, Toolchain
+    from wheelyard.wheels.adopt import AdoptionWish
+    from wheelyard.wheels.values import AdoptedWheel, BuiltWheel, RepairedWheel, TestedWheel
+    from wheelyard.workshop import Workshop
+    from wheelyard.yard.store import StoredWheel
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Adoption:
+    """The wheel that the user wants to have adopted: its place, and what is known of it."""
+
+    place: str
+    """A URL or a path."""
+    sha256: str | None
+    wish: AdoptionWish
+
+
+class Stages:
+    """Runs the stages of one job and remembers how long each took."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.seconds: dict[str, float] = {}
+
+    def timed(self, name: str, work: Callable[[], T]) -> T:
+        started = time.monotonic()
+        with self.progress.stage(name):
+            result = work()
+        self.seconds[name] = round(time.monotonic() - started, 3)
+        return result
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One run of the stages: what each of them is given beside the value before it."""
+
+    job: Job
+    fingerprint: PlanFingerprint
+    workshop: Workshop
+    work: Path
+    log_path: Path
+    stages: Stages
+
+    @classmethod
+    def of(cls, job: Job, fingerprint: PlanFingerprint, workshop: Workshop, stages: Stages) -> Run:
+        return cls(
+            job=job,
+            fingerprint=fingerprint,
+            workshop=workshop,
+            work=workshop.cache / "work" / job.identifier,
+            log_path=workshop.yard.log_path(job.identifier),
+            stages=stages,
+        )
+
+
+def bring(adoption: Adoption, workshop: Workshop) -> UpstreamWheel:
+    """Download the wheel, or take a file as it lies; either with the digest that was named."""
+    place, recipe = adoption.place, adoption.wish.recipe
+    if recipe is not None:
+        workshop.farm.recipe(recipe)  # a name that is wrong is known before the download
+    if is_web_url(place):
+        downloaded = download_wheel(
+            place,
+            folder=workshop.cache / "adopted",
+            sha256=adoption.sha256,
+            settings=workshop.indexes,
+            env=workshop.env,
+        )
+        return UpstreamWheel(
+            path=downloaded.path,
+            sha256=downloaded.sha256,
+            url=downloaded.url,
+            filename=downloaded.path.name,
+        )
+    path = Path(place).absolute()
+    if not path.is_file():
+        msg = f"There is no wheel {place}. Give a file, or a URL that begins with https://."
+        raise UsageError(msg)
+    with disk_errors(path):
+        found = file_sha256(path)
+    if adoption.sha256 not in {None, found}:
+        msg = f"{place} has sha256 {found}, asked for was {adoption.sha256}."
+        raise IntegrityError(msg)
+    return UpstreamWheel(path=path, sha256=found, url="", filename=path.name)
+
+
+def toolchain_for(job: Job, workshop: Workshop, progress: Progress) -> Toolchain:
+    """Find or make everything that the job's compile will meet."""
+    farm = workshop.farm
+    locks = {request.kind: farm.lock(request) for request in job_locks(job)}
+    return provide_toolchain(
+        ToolchainRequest(
+            cell=job.cell,
+            torch_lock=locks.get("torch"),
+            toolkit_lock=locks.get("toolkit"),
+            build_lock=locks["build"],
+            foreign_python=workshop.options.foreign_python if job.foreign_torch else None,
+            toolkit_provider=workshop.options.toolkit,
+            gcc_major=farm.matrix.gcc_major,
+            sandbox=workshop.sandbox(),
+            cache=workshop.cache,
+            env=workshop.env,
+            uv_env=workshop.uv_env(),
+        ),
+        say=progress.say,
+    )
+
+
+def runtime_for(run: Run) -> Runtime:
+    """Find or make what the job's wheel will run beside; no compiler has a part in it."""
+    workshop, cell = run.workshop, run.job.cell
+    return provide_runtime(
+        RuntimeRequest(
+            cell=cell,
+            torch_lock=workshop.farm.lock(torch_lock(cell.torch)),
+            foreign_python=None,
+            sandbox=workshop.sandbox(),
+            cache=workshop.cache,
+            env=workshop.env,
+            uv_env=workshop.uv_env(),
+        )
+    )
+
+
+def patch(run: Run, fetched: FetchedSource, toolchain: Toolchain) -> PatchedSource:
+    farm = run.workshop.farm
+    recipe = run.job.version.recipe
+
+    def run_python(script: Path, tree: Path) -> None:
+        _run_transformation(script, tree, toolchain=toolchain, run=run)
+
+    return apply_patches(
+        fetched,
+        [farm.patch_path(recipe, patch) for patch in run.job.patches],
+        tree=run.work / "source",
+        run_python=run_python,
+        env=run.workshop.env,
+    )
+
+
+def _run_transformation(script: Path, tree: Path, *, toolchain: Toolchain, run: Run) -> None:
+    """Run a patch that is code where it can reach nothing but the tree that it changes."""
+    places = Places(base=toolchain.sandbox.base)
+    interpreter = toolchain.interpreter
+    environment = make_environment(
+        run.work / "patch-environment", interpreter=interpreter, places=places
+    )
+    toolchain.sandbox.run(
+        Order(
+            command=(
+                str(places.environment / "bin" / "python"),
+                str(places / "patch.py"),
+                str(places.source),
+            ),
+            rooms=(
+                *interpreter_rooms(interpreter, places, environment=environment),
+                Room(source=script, inside=places / "patch.py"),
+                Room(source=tree, inside=places.source, writable=True),
+            ),
+            env=python_environment(places),
+            cwd=places.source,
+            log_path=run.log_path,
+        )
+    )
+
+
+def build_request(run: Run, toolchain: Toolchain) -> BuildRequest:
+    """Decide how many compiles run at once, and say what the build will take."""
+    job, workshop = run.job, run.workshop
+    cores = usable_cores()
+    compile_jobs = choose_compile_jobs(
+        job,
+        cores=cores,
+        available_memory=available_memory(),
+        wanted=workshop.options.compile_jobs,
+    )
+    estimate = make_estimate(job, compile_jobs=compile_jobs)
+    require_space(run.work, estimate.disk)
+    _say_estimate(job, estimate, run.stages.progress)
+    if toolchain.sandbox.level is SandboxLevel.NONE:
+        run.stages.progress.say(
+            "warning: no sandbox on this machine (`wheelyard doctor` says why): the build scripts "
+            "of this package can read and write whatever you can"
+        )
+    return BuildRequest(
+        job=job,
+        toolchain=toolchain,
+        work=run.work,
+        compile_cache=workshop.cache / "compile" / job.version.recipe,
+        compile_jobs=compile_jobs,
+        log_path=run.log_path,
+        use_compile_cache=workshop.options.use_compile_cache,
+    )
+
+
+def _say_estimate(job: Job, estimate: Estimate, progress: Progress) -> None:
+    archs = " ".join(str(arch) for arch in job.gpu_archs)
+    progress.say(
+        f"compiling for GPU targets {archs} with {estimate.compile_jobs} jobs: about "
+        f"{estimate.seconds / 60:.0f} min, {estimate.memory / 2**30:.0f} GiB of memory and "
+        f"{estimate.disk / 2**30:.0f} GiB of disk with an empty compile cache"
+    )
+    hint = gpu_archs_hint(job, estimate)
+    if hint:
+        progress.say(hint)
+
+
+def repair(run: Run, wheel: BuiltWheel | AdoptedWheel) -> RepairedWheel:
+    job = run.job
+    return repair_wheel(
+        wheel,
+        destination=run.work / "repaired",
+        version=job.wheel_version,
+        torch_requirement=job.torch_requirement,
+        build_tag=job.version.revision or None,
+        env=run.workshop.env,
+    )
+
+
+def check(run: Run, repaired: RepairedWheel, runtime: Runtime | None) -> CheckedWheel:
+    """Gate on the static check: a wheel that fails does not enter the yard."""
+    report = check_wheel(
+        repaired.path,
+        expectation=make_expectation(run.job, repaired),
+        surroundings=_surroundings(run.job, runtime) if runtime is not None else None,
+        candidates=torch_candidates(run.job.cell.machine) if runtime is not None else (),
+        scratch=run.work,
+    )
+    if not report.passed:
+        msg = f"{describe(report)}\nLog: {run.log_path}"
+        raise CheckError(msg)
+    return CheckedWheel(wheel=repaired, report=report)
+
+
+def _surroundings(job: Job, runtime: Runtime) -> Surroundings:
+    return Surroundings(
+        torch=str(job.cell.torch),
+        machine=job.cell.machine,
+        libraries=site_libraries(runtime.torch.site),
+        interpreter=runtime.interpreter.executable,
+    )
+
+
+def smoke(run: Run, checked: CheckedWheel, runtime: Runtime) -> TestedWheel:
+    job, workshop = run.job, run.workshop
+    torch_names = _torch_lock(run).names if not job.foreign_torch else frozenset()
+    runtime_lock = workshop.farm.lock(runtime_lock_request(job.version))
+    requirements = provide_requirements(
+        without(runtime_lock.text, torch_names),
+        interpreter=runtime.interpreter,
+        cache=workshop.cache,
+        env=workshop.uv_env(),
+        copy=runtime.sandbox.level is SandboxLevel.NONE,
+    )
+    level, devices = _smoke_level(job, workshop)
+    return smoke_test(
+        checked,
+        SmokeRequest(
+            name=str(job.version.recipe),
+            version=job.wheel_version,
+            script=workshop.farm.smoke_path(job.version.recipe),
+            staging_url=stage_wheel(checked.wheel, folder=run.work / "staging"),
+            runtime=requirements,
+            toolchain=runtime,
+            work=run.work,
+            log_path=run.log_path,
+            level=level,
+            devices=devices,
+            uv_env=workshop.uv_env(),
+        ),
+    )
+
+
+def _torch_lock(run: Run) -> Lock:
+    return run.workshop.farm.lock(torch_lock(run.job.cell.torch))
+
+
+def _smoke_level(job: Job, workshop: Workshop) -> tuple[TestLevel, tuple[Path, ...]]:
+    """Run on the GPU where there is one that the wheel has code for."""
+    driver = find_driver(workshop.env)
+    built_for = {(arch.major, arch.minor) for arch in job.gpu_archs}
+    gpus = () if driver is None else tuple(GpuArch.parse(gpu.arch) for gpu in driver.gpus)
+    if any((gpu.major, gpu.minor) in built_for for gpu in gpus):
+        return TestLevel.ran_on_gpu, tuple(sorted(Path("/dev").glob("nvidia*")))
+    return TestLevel.imported, ()
+
+
+def made_of(
+    run: Run, origin: Compiled | AdoptedWheel, runtime: Runtime, *, locks: Iterable[LockRequest]
+) -> Made:
+    return Made(
+        job=run.job,
+        fingerprint=run.fingerprint,
+        origin=origin,
+        runtime=runtime,
+        seconds=run.stages.seconds,
+        locks={str(lock.path): run.workshop.farm.lock(lock).sha256 for lock in locks},
+        created=dt.datetime.now(dt.UTC).replace(microsecond=0),
+    )
+
+
+def store(run: Run, tested: TestedWheel, made: Made) -> StoredWheel:
+    yard = run.workshop.yard
+    stored = store_wheel(
+        yard,
+        tested.wheel.wheel.path,
+        record=make_record(tested, made),
+        report=make_report(tested, made),
+    )
+    write_index(yard)
+    return stored
