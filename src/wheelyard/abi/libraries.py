@@ -14,7 +14,7 @@ from wheelyard.errors import MachineError, ProcessError
 from wheelyard.run import run
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from wheelyard.abi.symbol_table import SymbolTable, TableLibrary
     from wheelyard.model.cell import Machine
@@ -228,16 +228,39 @@ def interpreter_libraries(path: Path) -> tuple[Library, ...]:
     return tuple(_opened(found, Path("/"), Origin.INTERPRETER))
 
 
-def system_libraries(machine: Machine | None, asked: Iterable[str] = ()) -> tuple[Library, ...]:
-    """Return the promised libraries that this machine has, and the others that are asked for."""
-    wanted = PROMISED | {*asked}
-    found: dict[str, Library] = {}
-    for path in (*_known_to_loader(), *_in_usual_folders(wanted)):
-        if path.name in wanted and path.name not in found:
-            for library in _opened([path], Path("/"), Origin.SYSTEM):
-                if isinstance(library.contents, Opened) and library.contents.machine == machine:
-                    found[path.name] = library
-    return tuple(found.values())
+class SystemLibraries:
+    """The libraries of this machine's system, each looked for when it is asked for.
+
+    Of those that not every system has, only what is ``asked`` for.
+    """
+
+    def __init__(self, machine: Machine | None, asked: Iterable[str] = ()) -> None:
+        self._machine = machine
+        self._allowed = PROMISED | {*asked}
+        self._found: dict[str, Library | None] = {}
+        self._listed: Mapping[str, Sequence[Path]] | None = None
+
+    def get(self, name: str) -> Library | None:
+        """Return the library of that name, if the system has one for this machine."""
+        if name not in self._found:
+            places = self._places(name) if name in self._allowed else ()
+            libraries = _opened(places, Path("/"), Origin.SYSTEM)
+            fitting = (one for one in libraries if _machine_of(one) == self._machine)
+            self._found[name] = next(fitting, None)
+        return self._found[name]
+
+    def _places(self, name: str) -> Iterator[Path]:
+        for folder in _SYSTEM_DIRS:
+            for place in (Path(folder), *(Path(folder) / triplet for triplet in _MULTIARCH)):
+                if (place / name).is_file():
+                    yield place / name
+        if self._listed is None:
+            self._listed = _known_to_loader()
+        yield from self._listed.get(name, ())
+
+
+def _machine_of(library: Library) -> Machine | None:
+    return library.contents.machine if isinstance(library.contents, Opened) else None
 
 
 def _opened(paths: Iterable[Path], base: Path, origin: Origin) -> Iterator[Library]:
@@ -253,18 +276,15 @@ def _opened(paths: Iterable[Path], base: Path, origin: Origin) -> Iterator[Libra
             )
 
 
-def _known_to_loader() -> Iterator[Path]:
+def _known_to_loader() -> Mapping[str, Sequence[Path]]:
+    """Return what ldconfig lists, by name."""
     try:
         listing = run(["ldconfig", "-p"], env=_TOOL_ENV).output
     except (MachineError, ProcessError):
-        return
+        return {}
+    known: dict[str, list[Path]] = {}
     for line in listing.splitlines():
         match = _LDCONFIG_LINE.fullmatch(line)
         if match:
-            yield Path(match[2])
-
-
-def _in_usual_folders(names: Collection[str]) -> Iterator[Path]:
-    for folder in _SYSTEM_DIRS:
-        for place in (Path(folder), *(Path(folder) / triplet for triplet in _MULTIARCH)):
-            yield from (place / name for name in sorted(names) if (place / name).is_file())
+            known.setdefault(Path(match[2]).name, []).append(Path(match[2]))
+    return known

@@ -14,7 +14,7 @@ from wheelyard.abi.libraries import PROMISED, Origin, Tabled
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from wheelyard.abi.libraries import Library
+    from wheelyard.abi.libraries import Library, SystemLibraries
     from wheelyard.abi.symbol_table import SymbolTable
 
 # What ``import torch`` loads: the first for everybody (RTLD_GLOBAL), the second for itself.
@@ -81,13 +81,13 @@ class Process:
         *,
         wheel: Sequence[Library],
         torch: Sequence[Library],
-        system: Sequence[Library],
+        system: SystemLibraries,
         beside: Sequence[Library] = (),
     ) -> None:
         self._wheel, self._torch = wheel, torch
         self._everywhere = _by_name((*wheel, *torch, *beside))
         self._by_place = {one.place: one for one in (*wheel, *torch, *beside)}
-        self._system = _by_name(system)
+        self._system = system
         self._searches: dict[PurePosixPath, _Search] = {}
         torch_by_name = _by_name(torch)
         self._for_all = self._torch_closure(_FOR_ALL, torch_by_name)
@@ -176,7 +176,7 @@ class Process:
         return tuple(found.values())
 
     def _named(self, names: Iterable[str]) -> Iterator[Library]:
-        yield from (self._system[name] for name in names if name in self._system)
+        yield from (found for name in names if (found := self._system.get(name)) is not None)
 
     def _relative(self, missing: str) -> str | None:
         """Return the library that differs from the missing one in its number only."""

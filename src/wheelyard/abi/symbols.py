@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from wheelyard.abi.libraries import Origin
 from wheelyard.errors import MachineError, ProcessError
+from wheelyard.model.known_libraries import Bringer, bringer, cuda_major
 from wheelyard.run import run
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ _OF_TORCH = re.compile(
 _OF_CUDA = re.compile(
     r"(?:__cuda|cuda|cublas|cudnn|cufft|curand|cusolver|cusparse|nccl|nvrtc)[A-Z]\w*"
 )
-_CUDA_LIBRARY = re.compile(r"lib(?:cu(?:da|dnn|blas|fft|rand|solver|sparse|file|pti)|nccl|nv)")
 _OF_PYTHON = re.compile(r"_?Py[A-Z_]\w*")
 _SYSTEM_VERSION = re.compile(r"(?:GLIBC|GLIBCXX|CXXABI|GCC)_[\d.]+")
 
@@ -39,6 +39,7 @@ _NEW_STRING: Final = "NSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE"
 _OLD_STRING: Final = "Ss"
 _CHECK_FAIL: Final = "_ZN3c106detail14torchCheckFailEPKcS2_jRK{}"
 
+_OWN_RELEASES: Final = {"cudnn": "cuDNN", "nccl": "NCCL", "cusparseLt": "cuSPARSELt"}
 _OTHER_MINOR: Final = "compiled for another minor version of torch"
 
 
@@ -162,7 +163,7 @@ def _diagnose(symbol: UndefinedSymbol, demangled: str, scope: Scope) -> tuple[Re
     if symbol.version and _SYSTEM_VERSION.fullmatch(symbol.version):
         return Reason.OLD_SYSTEM, f"this machine's C or C++ library has no {symbol.version}"
     if _OF_CUDA.fullmatch(name):
-        return _diagnose_cuda(scope)
+        return _diagnose_cuda(symbol, scope)
     if scope.missing:
         return Reason.MISSING_LIBRARY, f"nobody provides {', '.join(scope.missing)}"
     if scope.absent:
@@ -195,20 +196,35 @@ def _cxx11_abi(of_torch: Iterable[Library]) -> int | None:
     return None
 
 
-def _diagnose_cuda(scope: Scope) -> tuple[Reason, str]:
+def _diagnose_cuda(symbol: UndefinedSymbol, scope: Scope) -> tuple[Reason, str]:
     for missing, other in scope.other_versions.items():
-        if _CUDA_LIBRARY.match(missing):
-            return Reason.CUDA_MAJOR, f"compiled for another CUDA: {missing} instead of {other}"
+        if bringer(missing) is Bringer.CUDA:
+            what = _release(missing)
+            return Reason.CUDA_MAJOR, f"compiled for another {what}: {missing} instead of {other}"
+    if symbol.version and _first_with((*scope.loaded, *scope.unlinked), symbol.name):
+        return Reason.CUDA_MAJOR, (
+            f"compiled for another {_release(symbol.version)}: it is asked for in version "
+            f"{symbol.version}, and is there in another one"
+        )
     if scope.missing:
         return Reason.MISSING_LIBRARY, f"nobody provides {', '.join(scope.missing)}"
     return Reason.UNKNOWN, "the CUDA libraries beside this torch do not have it"
 
 
+def _release(library: str) -> str:
+    """Return whose number stands in a SONAME: CUDA's, or that of a library with its own."""
+    if cuda_major(library) is not None:
+        return "CUDA"
+    stem = library.partition(".so")[0].removeprefix("lib")
+    return _OWN_RELEASES.get(stem.partition("_")[0], stem)
+
+
 def explain_missing_library(name: str, scope: Scope) -> tuple[Reason, str]:
     """Say why a library that the extension needs is not there."""
     other = scope.other_versions.get(name)
-    if other is not None and _CUDA_LIBRARY.match(name):
-        return Reason.CUDA_MAJOR, f"compiled for another CUDA: beside this torch is {other}"
+    if other is not None and bringer(name) is Bringer.CUDA:
+        what = _release(name)
+        return Reason.CUDA_MAJOR, f"compiled for another {what}: beside this torch is {other}"
     if other is not None:
         return Reason.MISSING_LIBRARY, f"there is {other} instead"
     return Reason.MISSING_LIBRARY, "neither the wheel nor torch nor the system brings it"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import functools
 import logging
-import multiprocessing
 import platform
 import sys
 import tempfile
@@ -18,7 +16,6 @@ from packaging.tags import platform_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from wheelyard.abi.libraries import folder_libraries, site_libraries
-from wheelyard.abi.making_tables import provide_torch_table
 from wheelyard.abi.tables import SHIPPED_DIR, load_torch_table, own_tables_folder
 from wheelyard.cli.output import print_json, print_lines
 from wheelyard.errors import CheckError, UsageError, WheelyardError
@@ -28,11 +25,6 @@ from wheelyard.machine.gpu import find_driver
 from wheelyard.machine.libc import find_libc
 from wheelyard.model.cell import GpuArch, Machine, TorchBuild, parse_gpu_archs
 from wheelyard.model.releases import default_torch_build, torch_release
-from wheelyard.network.indexes import read_index_settings
-from wheelyard.network.wheel_download import download_wheel, is_web_url
-from wheelyard.network.wheel_index import IndexWheel
-from wheelyard.network.whole_index import list_index
-from wheelyard.toolchain.torch_environment import find_foreign_torch, read_torch_build
 from wheelyard.wheels.check import check as check_wheel
 from wheelyard.wheels.check_here import Here
 from wheelyard.wheels.describing import describe, verdict
@@ -44,7 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from wheelyard.abi.libraries import Library
+    from wheelyard.abi.symbol_table import SymbolTable
     from wheelyard.network.indexes import IndexSettings
+    from wheelyard.network.wheel_index import IndexWheel
     from wheelyard.wheels.findings import CheckReport
 
 logger = logging.getLogger(__name__)
@@ -68,8 +62,8 @@ def check(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Inspect wheels, all of them, and fail at the end if any does not pass."""
     question = _question(arguments, env)
     wheels = list(_wheels(arguments.wheels, question))
-    if question.torch is not None and question.site is None:
-        _provide_table(question)
+    if question.torch is not None and question.site is None and _table(question) is None:
+        _provide_table(question, question.torch)
     reports = list(_check_all(wheels, question, jobs=arguments.jobs or usable_cores()))
     if arguments.json:
         print_json({"reports": [report.to_json() for report in reports]})
@@ -93,7 +87,7 @@ def _print(reports: Sequence[CheckReport], *, in_full: bool) -> None:
 def _wheels(targets: Iterable[str], question: Question) -> Iterator[Path | IndexWheel]:
     """Yield the wheels that are named, those of folders, and those of indexes."""
     for text in targets:
-        if is_web_url(text):
+        if urlsplit(text).scheme.lower() in {"http", "https"}:
             yield from _wheels_of_url(text, question)
             continue
         target = Path(text)
@@ -112,6 +106,10 @@ def _wheels(targets: Iterable[str], question: Question) -> Iterator[Path | Index
 
 def _wheels_of_url(url: str, question: Question) -> Iterator[Path | IndexWheel]:
     """Yield a wheel that the URL leads to, or all of the index that it leads to."""
+    # Imported here, as everything of the network: files need none of it, and it takes 0.1 s.
+    from wheelyard.network.wheel_index import IndexWheel  # noqa: PLC0415
+    from wheelyard.network.whole_index import list_index  # noqa: PLC0415
+
     filename = unquote(urlsplit(url).path).rpartition("/")[2]
     if not filename.endswith(".whl"):
         yield from list_index(url, settings=_index_settings(question), env=question.env)
@@ -160,6 +158,8 @@ def _torch_build(text: str) -> TorchBuild:
 
 def _look_around(arguments: argparse.Namespace, env: Mapping[str, str]) -> tuple[Here, Path | None]:
     """Describe this machine, and find the torch of its Python."""
+    from wheelyard.toolchain.torch_environment import find_foreign_torch  # noqa: PLC0415
+
     python = arguments.python or Path(env.get("VIRTUAL_ENV", sys.prefix), "bin", "python")
     version, build, site = find_foreign_torch(python, env=env)
     logger.info("torch %s of %s", build, python)
@@ -176,11 +176,13 @@ def _look_around(arguments: argparse.Namespace, env: Mapping[str, str]) -> tuple
     ), site
 
 
-def _provide_table(question: Question) -> None:
+def _provide_table(question: Question, torch: TorchBuild) -> None:
     """Make the symbol table of the torch build, where there is none, before it is asked for."""
-    assert question.torch is not None
+    # Imported here: it takes 0.2 s, and nearly always the table is there.
+    from wheelyard.abi.making_tables import provide_torch_table  # noqa: PLC0415
+
     provide_torch_table(
-        question.torch,
+        torch,
         question.machine,
         cache=question.cache,
         settings=_index_settings(question),
@@ -190,6 +192,8 @@ def _provide_table(question: Question) -> None:
 
 
 def _index_settings(question: Question) -> IndexSettings:
+    from wheelyard.network.indexes import read_index_settings  # noqa: PLC0415
+
     return read_index_settings(question.env, home=Path.home(), cwd=Path.cwd())
 
 
@@ -201,6 +205,9 @@ def _check_all(
     if len(wheels) == 1 or jobs == 1:
         yield from map(ask, wheels)
         return
+    import concurrent.futures  # noqa: PLC0415 - one wheel needs neither
+    import multiprocessing  # noqa: PLC0415
+
     # Not forked: this process may have threads of its own, which a fork would leave behind.
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(min(jobs, len(wheels)), context) as pool:
@@ -221,6 +228,8 @@ def _check_one(wheel: Path | IndexWheel, question: Question) -> CheckReport:
 
 
 def _download(wheel: IndexWheel, question: Question, folder: Path) -> Path:
+    from wheelyard.network.wheel_download import download_wheel  # noqa: PLC0415
+
     return download_wheel(
         wheel.url,
         folder=folder,
@@ -239,18 +248,22 @@ def _surroundings(question: Question) -> Surroundings | None:
             libraries=site_libraries(question.site),
             interpreter=question.here.interpreter if question.here else None,
             beside=beside,
+            is_here=question.here is not None,
         )
-    if question.torch is None:
-        return None
-    folders = (SHIPPED_DIR, own_tables_folder(question.cache))
-    table = load_torch_table(question.torch, question.machine, folders)
+    table = _table(question)
     if table is None:
-        msg = f"There is no symbol table of torch {question.torch} for {question.machine}."
-        raise CheckError(msg)
+        return None
     return tabled_surroundings(table, torch=str(question.torch), beside=beside)
 
 
-def _candidates(question: Question) -> Sequence[Surroundings]:
+def _table(question: Question) -> SymbolTable | None:
+    if question.torch is None:
+        return None
+    folders = (SHIPPED_DIR, own_tables_folder(question.cache))
+    return load_torch_table(question.torch, question.machine, folders)
+
+
+def _candidates(question: Question) -> Iterator[Surroundings]:
     own_tables = own_tables_folder(question.cache)
     return torch_candidates(question.machine, own_tables=own_tables, beside=_beside(question))
 
@@ -260,6 +273,8 @@ def _beside(question: Question) -> tuple[Library, ...]:
 
 
 def _name_of(site: Path) -> str:
+    from wheelyard.toolchain.torch_environment import read_torch_build  # noqa: PLC0415
+
     try:
         return str(read_torch_build(site)[0])
     except WheelyardError:

@@ -238,7 +238,7 @@ def _check(
     known = find_verdict(cache, wheel.sha256, against)
     if known is not None:
         return known
-    candidates = torch_candidates(machine, own_tables=own)
+    candidates: Sequence[Surroundings] = tuple(torch_candidates(machine, own_tables=own))
     given, candidates = _narrow(candidates, torch)
     work = cache / "work"
     with disk_errors(work):

@@ -14,10 +14,16 @@ from wheelyard.wheels.check_binaries import (
     binary_findings,
     external_libraries,
     gpu_code_of_members,
+    impostor_findings,
     read_binaries,
+    registering_members,
 )
 from wheelyard.wheels.check_contents import content_findings, size_findings
-from wheelyard.wheels.check_gpu import gpu_findings_for, suspicious_gpu_findings
+from wheelyard.wheels.check_gpu import (
+    gpu_findings_for,
+    suspicious_gpu_findings,
+    uncoded_gpu_findings,
+)
 from wheelyard.wheels.check_here import here_findings
 from wheelyard.wheels.check_labels import (
     expected_label_findings,
@@ -41,7 +47,7 @@ from wheelyard.wheels.labels import read_labels
 from wheelyard.wheels.unpack import unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from wheelyard.model.cell import GpuArch
     from wheelyard.wheels.archive import UnsafeMember, WheelArchive
@@ -68,7 +74,7 @@ def check(
     expectation: Expectation | None,
     surroundings: Surroundings | None,
     scratch: Path,
-    candidates: Sequence[Surroundings] = (),
+    candidates: Iterable[Surroundings] = (),
     here: Here | None = None,
     gpus: Sequence[GpuArch] = (),
 ) -> CheckReport:
@@ -123,7 +129,7 @@ class _Against:
 
     expectation: Expectation | None
     surroundings: Surroundings | None
-    candidates: Sequence[Surroundings]
+    candidates: Iterable[Surroundings]
     here: Here | None
     gpus: Sequence[GpuArch]
 
@@ -134,7 +140,7 @@ class _Against:
 
     @property
     def has_torch(self) -> bool:
-        return self.surroundings is not None or bool(self.candidates)
+        return self.surroundings is not None or self.candidates != ()
 
 
 def _inspect(archive: WheelArchive, sha256: str, against: _Against, folder: Path) -> CheckReport:
@@ -148,7 +154,13 @@ def _inspect(archive: WheelArchive, sha256: str, against: _Against, folder: Path
     findings = [
         *_packaging_findings(archive, labels, unpacked, against),
         *damaged,
+        *impostor_findings(unpacked.members),
         *_binary_findings(binaries, labels, against),
+        *uncoded_gpu_findings(
+            registering_members(binaries),
+            gpu_code,
+            severity=Severity.ERROR if against.gpus else against.minor,
+        ),
         *suspicious_gpu_findings(gpu_code),
         *(found for gpu in against.gpus for found in gpu_findings_for(gpu, gpu_code)),
         *placed.findings,

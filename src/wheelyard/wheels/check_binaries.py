@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from wheelyard.abi.elf import ElfError, ElfFile
 from wheelyard.abi.gpu_code import GpuCode, gpu_code_of
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
     from wheelyard.wheels.findings import Expectation
     from wheelyard.wheels.labels import Labels
+    from wheelyard.wheels.unpack import UnpackedMember
 
 _SHARED_OBJECT = re.compile(r".+\.so(?:\.[\w.]+)?")
+_REGISTER: Final = "__cudaRegisterFatBinary"
+_LINKER_SCRIPT = re.compile(rb"\s*(?:/\*|INPUT|GROUP|OUTPUT_FORMAT)")
 _ELSEWHERE = re.compile(r"win|macosx|ios|android")
 
 
@@ -62,6 +65,30 @@ def read_binaries(elf_paths: Mapping[str, Path]) -> tuple[tuple[Binary, ...], tu
 def gpu_code_of_members(binaries: Iterable[Binary]) -> Mapping[str, GpuCode]:
     """Return the GPU code of each file that has any."""
     return {binary.member: binary.gpu_code for binary in binaries if binary.gpu_code}
+
+
+def registering_members(binaries: Iterable[Binary]) -> tuple[str, ...]:
+    """Return the files that hand GPU code to the CUDA runtime."""
+    return tuple(
+        binary.member
+        for binary in binaries
+        if any(one.name == _REGISTER for one in binary.elf.undefined_symbols())
+    )
+
+
+def impostor_findings(members: Mapping[str, UnpackedMember]) -> Iterator[Finding]:
+    """Find files that are called modules or libraries, and that nothing can load."""
+    for name, member in sorted(members.items()):
+        is_library = _SHARED_OBJECT.fullmatch(PurePosixPath(name).name) is not None
+        if is_library and member.elf_path is None and not _LINKER_SCRIPT.match(member.beginning):
+            what = "is empty" if not member.size else "is not an ELF file"
+            if member.beginning.startswith(b"version https://git-lfs"):
+                what = "is the pointer of git-lfs to a file that was not fetched, not an ELF file"
+            yield Finding(
+                kind=FindingKind.DAMAGED_BINARY,
+                message=f"{name!r} {what}: Python cannot import it. Build the wheel again",
+                member=name,
+            )
 
 
 def external_libraries(binaries: Iterable[Binary]) -> tuple[str, ...]:

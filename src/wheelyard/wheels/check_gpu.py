@@ -13,7 +13,7 @@ from wheelyard.model.known_libraries import bringer
 from wheelyard.wheels.findings import Finding, FindingKind, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from wheelyard.model.gpu_targets import GpuCoverage
 
@@ -57,6 +57,23 @@ def gpu_findings_for(
             yield _uncovered_finding(coverage, gpu_code, severity)
         if any(target.ptx for target in coverage.by):
             yield _ptx_finding(coverage)
+
+
+def uncoded_gpu_findings(
+    registering: Iterable[str], gpu_code: Mapping[str, GpuCode], *, severity: Severity
+) -> Iterator[Finding]:
+    """Find files that hand GPU code to the CUDA runtime, by member, and have none."""
+    for member in registering:
+        if member not in gpu_code:
+            yield Finding(
+                kind=FindingKind.GPU_CODE_MISSING,
+                message=(
+                    f"{member!r} registers GPU code with the CUDA runtime, but there is no GPU "
+                    "code in it: its kernels cannot run. Look into how it was stripped or repaired"
+                ),
+                member=member,
+                severity=severity,
+            )
 
 
 def suspicious_gpu_findings(gpu_code: Mapping[str, GpuCode]) -> Iterator[Finding]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import TYPE_CHECKING
 
 from packaging.tags import compatible_tags, cpython_tags
 
 from wheelyard.model.cell import CudaVersion
+from wheelyard.model.known_libraries import cuda_major
 from wheelyard.model.possibility import reason_driver_too_old
 from wheelyard.wheels.check_labels import promised_glibc
 from wheelyard.wheels.findings import Finding, FindingKind, Severity
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from wheelyard.machine.libc import Libc
     from wheelyard.model.cell import GpuArch, Machine, PythonVersion
     from wheelyard.wheels.labels import Labels
-
-_RUNTIME = re.compile(r"libcudart\.so\.(\d+)")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,9 +43,10 @@ def here_findings(labels: Labels, libraries: tuple[str, ...], here: Here) -> Ite
     """Find why a wheel that needs these libraries cannot be installed or run on the machine."""
     if labels.tags and not labels.tags & frozenset(_taken(here)):
         yield Finding(kind=FindingKind.HERE, message=_why_not_taken(labels, here))
-    majors = sorted({int(match[1]) for name in libraries if (match := _RUNTIME.fullmatch(name))})
-    for major in majors:
-        yield from _driver_finding(CudaVersion(major, 0), here)
+    majors = {major for name in libraries if (major := cuda_major(name)) is not None}
+    if majors:
+        # A wheel may hold parts for several; what it runs on is the oldest.
+        yield from _driver_finding(CudaVersion(min(majors), 0), here)
 
 
 def _taken(here: Here) -> Iterator[Tag]:

@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from wheelyard.abi.libraries import (
+    SystemLibraries,
     interpreter_libraries,
-    system_libraries,
     tabled_interpreter,
     wheel_libraries,
 )
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from wheelyard.wheels.findings import Surroundings
     from wheelyard.wheels.labels import Labels
 
-_SHOWN: Final = 3
 _PYTHON_SUFFIX = re.compile(r".+\.cpython-(\d{2,3}t?)-[\w-]+\.so")
 _LINKS_TORCH = re.compile(r"lib(?:torch|c10)\w*\.so")
 _WITH_LIBRARY: Final = frozenset({Reason.MISSING_LIBRARY, Reason.CUDA_MAJOR})
@@ -148,7 +147,7 @@ class LoadingCheck:
         self._wheel = libraries
         self._is_ours = is_ours
         self._demangle = Demangler()
-        self._system: dict[Machine, tuple[Library, ...]] = {}
+        self._system: dict[tuple[Machine, bool], SystemLibraries] = {}
 
     @property
     def links_torch(self) -> bool:
@@ -162,7 +161,7 @@ class LoadingCheck:
         process = Process(
             wheel=self._wheel,
             torch=surroundings.libraries,
-            system=self._system_of(surroundings.machine),
+            system=self._system_of(surroundings),
             beside=surroundings.beside,
         )
         pythons = _Pythons(surroundings)
@@ -177,10 +176,13 @@ class LoadingCheck:
             ),
         )
 
-    def _system_of(self, machine: Machine) -> tuple[Library, ...]:
-        if machine not in self._system:
-            self._system[machine] = system_libraries(machine)
-        return self._system[machine]
+    def _system_of(self, surroundings: Surroundings) -> SystemLibraries:
+        key = (surroundings.machine, surroundings.is_here)
+        if key not in self._system:
+            needed = (name for one in self._wheel for name in one.contents.needed)
+            asked = needed if surroundings.is_here else ()
+            self._system[key] = SystemLibraries(surroundings.machine, asked)
+        return self._system[key]
 
 
 class _Pythons:
@@ -283,11 +285,10 @@ def _grouped(judged: _Judged) -> Iterator[Finding]:
         groups.setdefault((symbol.reason, symbol.explanation), []).append(symbol)
     for (reason, explanation), symbols in groups.items():
         names = tuple(symbol.demangled for symbol in symbols)
-        shown = "; ".join(names[:_SHOWN]) + ("; ..." if len(names) > _SHOWN else "")
         is_open = reason in OPEN_REASONS
         yield Finding(
             kind=FindingKind.NOT_CHECKED if is_open else FindingKind.MISSING_SYMBOL,
-            message=f"{member!r}: {_count(len(names))} missing, {explanation}: {shown}",
+            message=f"{member!r}: {_count(len(names))} missing, {explanation}",
             member=member,
             details=names,
             severity=Severity.WARNING if is_open else Severity.ERROR,

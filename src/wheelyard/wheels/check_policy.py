@@ -85,6 +85,7 @@ def policy_findings(
         return
     own = _own_libraries(binaries)
     yield from _unjudged(labels)
+    yield from _musl_findings(binaries, labels)
     for machine in MACHINES:
         of_machine = [binary for binary in binaries if binary.elf.machine == machine]
         promise = _promise(labels, machine)
@@ -114,6 +115,22 @@ def _promise(labels: Labels, machine: Machine) -> _Promise | None:
 def _own_libraries(binaries: Iterable[Binary]) -> frozenset[str]:
     names = {PurePosixPath(binary.member).name for binary in binaries}
     return frozenset(names | {binary.elf.soname for binary in binaries if binary.elf.soname})
+
+
+def _musl_findings(binaries: Sequence[Binary], labels: Labels) -> Iterator[Finding]:
+    platforms = sorted({tag.platform for tag in labels.tags})
+    is_for_musl = bool(platforms) and all(one.startswith("musllinux_") for one in platforms)
+    for binary in binaries if is_for_musl else ():
+        needed = (version for needs in binary.elf.version_needs.values() for version in needs)
+        if any(version.startswith("GLIBC_") for version in needed):
+            yield Finding(
+                kind=FindingKind.PLATFORM_TAG,
+                message=(
+                    f"{binary.member!r} needs glibc, the tag {platforms[0]!r} promises musl. "
+                    "It loads on neither; build it again on the system of its tag"
+                ),
+                member=binary.member,
+            )
 
 
 def _unjudged(labels: Labels) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from wheelyard.model.cell import MACHINES
 from wheelyard.model.known_libraries import bringer
 from wheelyard.wheels.findings import Finding, FindingKind, Severity
 from wheelyard.wheels.policies import manylinux_policies
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from wheelyard.wheels.check_binaries import Binary
     from wheelyard.wheels.labels import Labels
 
-_SUFFIX = re.compile(r"(?P<module>.+)\.cpython-(?P<python>\d+[a-z]*)-[\w-]+\.so")
+_SUFFIX = re.compile(r"(?P<module>.+)\.cpython-(?P<python>\d+[a-z]*)-(?P<platform>[\w-]+)\.so")
 _LIMITED_SUFFIX = re.compile(r".+\.abi3t?\.so")
 _CPYTHON_TAG = re.compile(r"cp(\d+t?)")
 _MINIMUM = re.compile(r"(?:cp|py)(\d)(\d*)")
@@ -56,6 +57,7 @@ def python_findings(
     pythons = _pythons(labels)
     for binary in binaries:
         yield from _suffix_findings(binary, pythons, severity)
+        yield from _triplet_findings(binary, labels)
     if pythons.minimum is not None:
         yield from _single_python_findings(binaries, pythons, severity)
         for binary in binaries:
@@ -89,6 +91,21 @@ def _oldest_required(labels: Labels) -> tuple[int, int]:
         return _OLDEST
     minors = (minor for minor in range(_OLDEST[1], 40) if wanted.contains(f"3.{minor}.99"))
     return 3, next(minors, _OLDEST[1])
+
+
+def _triplet_findings(binary: Binary, labels: Labels) -> Iterator[Finding]:
+    """Find modules that Python passes over, because their names are for another machine."""
+    match = _SUFFIX.fullmatch(PurePosixPath(binary.member).name)
+    named = match["platform"].partition("-")[0] if match else None
+    if named in MACHINES and binary.elf.machine == labels.machine != named:
+        yield Finding(
+            kind=FindingKind.WRONG_PYTHON,
+            message=(
+                f"{binary.member!r} is called a module for {named}, but compiled for "
+                f"{binary.elf.machine}: Python there does not look for that name. Build it again"
+            ),
+            member=binary.member,
+        )
 
 
 def _suffix_findings(binary: Binary, pythons: _Pythons, severity: Severity) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _WIDTH: Final = 100
 _LABEL: Final = 10
 _DETAILS: Final = 5
+_DETAIL_WIDTH: Final = 140
 
 
 def describe(report: CheckReport) -> str:
@@ -56,10 +57,15 @@ def _finding(finding: Finding, others: Sequence[str]) -> Iterator[str]:
     also = {0: "", 1: " (one more file too)"}.get(len(others), f" ({len(others)} more files too)")
     yield from _labelled(str(finding.severity), f"{finding.kind}: {finding.message}{also}")
     shown = finding.details[:_DETAILS]
-    yield from (f"{'':{_LABEL + 4}}{detail}" for detail in shown)
+    yield from (f"{'':{_LABEL + 4}}{_cut(detail)}" for detail in shown)
     if len(finding.details) > len(shown):
         rest = len(finding.details) - len(shown)
         yield f"{'':{_LABEL + 4}}and {rest} more, all of them with --json"
+
+
+def _cut(detail: str) -> str:
+    """Shorten what C++ makes of its templates; the whole name is in the JSON."""
+    return detail if len(detail) <= _DETAIL_WIDTH else f"{detail[: _DETAIL_WIDTH - 4]} ..."
 
 
 def _torch(report: CheckReport) -> str:

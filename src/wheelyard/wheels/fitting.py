@@ -32,7 +32,7 @@ class Fitting:
 def fit(
     wheel: LoadingCheck,
     surroundings: Surroundings | None,
-    candidates: Sequence[Surroundings],
+    candidates: Iterable[Surroundings],
     labels: Labels,
 ) -> Fitting:
     """Find what is missing beside the given torch; without one, beside the best candidate.
@@ -40,7 +40,7 @@ def fit(
     The other candidates are tried when none is given, or when the given one does not do.
     """
     if surroundings is None:
-        return _fit_any(wheel, candidates, labels) if candidates else Fitting()
+        return _fit_any(wheel, tuple(candidates), labels)
     given = wheel.beside(surroundings)
     if given.fits:
         return _beside(surroundings, given, fits=None)
@@ -51,7 +51,8 @@ def fit(
 
 def _fit_any(wheel: LoadingCheck, candidates: Sequence[Surroundings], labels: Labels) -> Fitting:
     by_name = {one.torch: one for one in candidates}
-    tried = _try(wheel, candidates, labels.machine or candidates[0].machine)
+    machines = [labels.machine or one.machine for one in candidates[:1]]
+    tried = _try(wheel, candidates, *machines) if machines else {}
     if not tried:
         return Fitting()
     fits = tuple(name for name, loading in tried.items() if loading.fits)

@@ -10,7 +10,7 @@ from wheelyard.abi.tables import shipped_torch_tables
 from wheelyard.wheels.findings import Surroundings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from wheelyard.abi.libraries import Library
@@ -19,16 +19,15 @@ if TYPE_CHECKING:
 
 def torch_candidates(
     machine: Machine, *, own_tables: Path | None = None, beside: tuple[Library, ...] = ()
-) -> Sequence[Surroundings]:
-    """Return every torch build that has a symbol table, oldest first."""
+) -> Iterator[Surroundings]:
+    """Yield every torch build that has a symbol table, oldest first; loaded when asked for."""
     tables = dict(shipped_torch_tables(machine))
     if own_tables is not None:
         tables |= shipped_torch_tables(machine, own_tables)
     hashes = NameHashes()
-    return [
-        tabled_surroundings(SymbolTable.load(path, hashes=hashes), torch=str(torch), beside=beside)
-        for torch, path in sorted(tables.items())
-    ]
+    for torch, path in sorted(tables.items()):
+        table = SymbolTable.load(path, hashes=hashes)
+        yield tabled_surroundings(table, torch=str(torch), beside=beside)
 
 
 def tabled_surroundings(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from wheelyard.wheels.archive import WheelArchive
 
+_BEGINNING: Final = 64
 DIGESTS: Final = frozenset({"sha256", "sha384", "sha512"})
 """What RECORD may use: sha256 or better, says the wheel specification."""
 
@@ -31,6 +32,8 @@ class UnpackedMember:
     size: int
     elf_path: Path | None
     """Where it was unpacked to, when it is an ELF file."""
+    beginning: bytes = b""
+    """Its first bytes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,4 +85,9 @@ def _unpack_member(
             if stream is not None:
                 stream.write(chunk)
     encoded = urlsafe_b64encode(digest.digest()).rstrip(b"=").decode("ascii")
-    return UnpackedMember(digest=f"{algorithm}={encoded}", size=size, elf_path=elf_path)
+    return UnpackedMember(
+        digest=f"{algorithm}={encoded}",
+        size=size,
+        elf_path=elf_path,
+        beginning=bytes(first[:_BEGINNING]),
+    )

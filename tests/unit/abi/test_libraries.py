@@ -10,12 +10,11 @@ import pytest
 
 from wheelyard.abi.elf import ElfFile
 from wheelyard.abi.libraries import (
-    PROMISED,
     Origin,
+    SystemLibraries,
     folder_libraries,
     interpreter_libraries,
     site_libraries,
-    system_libraries,
     tabled_libraries,
 )
 from wheelyard.abi.symbol_table import SymbolTable, write_symbol_table
@@ -24,6 +23,8 @@ from wheelyard.errors import MachineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from wheelyard.model.cell import Machine
 
 PYTHON = Path(sys.executable)
 
@@ -70,14 +71,23 @@ def test_interpreter_comes_first_with_its_own_symbols() -> None:
 
 
 def test_only_what_every_system_promises_is_taken_from_this_one() -> None:
-    found = {one.name for one in system_libraries(ElfFile.open(PYTHON.resolve()).machine)}
-    assert {"libc.so.6", "libstdc++.so.6"} <= found <= PROMISED
+    machine = ElfFile.open(PYTHON.resolve()).machine
+    system = SystemLibraries(machine)
+    for name in ("libc.so.6", "libstdc++.so.6"):
+        library = system.get(name)
+        assert library is not None
+        assert (library.name, library.origin) == (name, Origin.SYSTEM)
+    assert system.get("libutil.so.9") is None
+    other = "libcrypt.so.1"
+    assert system.get(other) is None
+    asked = SystemLibraries(machine, [other]).get(other)
+    assert asked is None or asked.exports("crypt")
 
 
 def test_libraries_of_another_machine_are_not_taken() -> None:
     machine = ElfFile.open(PYTHON.resolve()).machine
-    other = "aarch64" if machine == "x86_64" else "x86_64"
-    assert system_libraries(other) == ()
+    other: Machine = "aarch64" if machine == "x86_64" else "x86_64"
+    assert SystemLibraries(other).get("libc.so.6") is None
 
 
 def test_other_wheels_libraries_are_found_in_their_folders(

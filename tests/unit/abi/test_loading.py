@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from wheelyard.abi.elf import ElfFile
 from wheelyard.abi.libraries import (
     Origin,
+    SystemLibraries,
     interpreter_libraries,
     site_libraries,
-    system_libraries,
     wheel_libraries,
 )
 from wheelyard.abi.loading import Process
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wheelyard.abi.loading import Scope
 
 PYTHON = interpreter_libraries(Path(sys.executable))
-SYSTEM = system_libraries(ElfFile.open(Path(sys.executable).resolve()).machine)
+SYSTEM = SystemLibraries(ElfFile.open(Path(sys.executable).resolve()).machine)
 
 
 def scope(site: Path, files: Mapping[str, Path], *, beside: tuple[Path, ...] = ()) -> Scope:
@@ -183,7 +183,9 @@ def test_promised_library_that_is_not_here_is_no_fault_of_the_wheel(
 ) -> None:
     extension = link_c("_C.so", needs=[link_c("elsewhere/libGL.so.1")])
     wheel = wheel_libraries({PurePosixPath("_C.so"): ElfFile.open(extension)})
-    process = Process(wheel=wheel, torch=site_libraries(make_torch_site()), system=())
+    process = Process(
+        wheel=wheel, torch=site_libraries(make_torch_site()), system=SystemLibraries(None)
+    )
     found = process.scope(wheel[0], PYTHON)
     assert "libGL.so.1" in found.absent
     assert found.missing == ()

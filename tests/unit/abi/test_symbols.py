@@ -12,9 +12,9 @@ import pytest
 
 from wheelyard.abi.elf import ElfFile
 from wheelyard.abi.libraries import (
+    SystemLibraries,
     interpreter_libraries,
     site_libraries,
-    system_libraries,
     wheel_libraries,
 )
 from wheelyard.abi.loading import Process
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from wheelyard.abi.symbols import MissingSymbol
 
 PYTHON = interpreter_libraries(Path(sys.executable))
-SYSTEM = system_libraries(ElfFile.open(Path(sys.executable).resolve()).machine)
+SYSTEM = SystemLibraries(ElfFile.open(Path(sys.executable).resolve()).machine)
 NEW_STRING = "NSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE"
 CHECK_FAIL = "_ZN3c106detail14torchCheckFailEPKcS2_jRK{}"
 ERROR = "_ZN3c105ErrorC2ENS_14SourceLocationE{}"

@@ -606,7 +606,7 @@ def code_for_b300(bench: Bench) -> CheckReport:
     )
 
 
-@case(FindingKind.MISSING_SYMBOL, "1 symbol is missing, wrong CXX11 ABI.*: c10::detail::torchCheck")
+@case(FindingKind.MISSING_SYMBOL, r"1 symbol is missing, wrong CXX11 ABI.*\nc10::detail::torchCheck")
 def symbol_of_the_other_abi(bench: Bench) -> CheckReport:
     asks = ["_ZN3c106detail14torchCheckFailEPKcS2_jRKSs"]
     return bench.check(files={EXTENSION: bench.extension(asks=asks)})
@@ -616,6 +616,39 @@ def symbol_of_the_other_abi(bench: Bench) -> CheckReport:
 def symbols_of_another_torch(bench: Bench) -> CheckReport:
     asks = [f"_ZN2at6other{number}Ev" for number in range(5)]
     return bench.check(files={EXTENSION: bench.extension(asks=asks)})
+
+
+@case(FindingKind.GPU_CODE_MISSING, "registers GPU code .* but there is no GPU code in it")
+def gpu_code_that_was_stripped(bench: Bench) -> CheckReport:
+    runtime = bench.site / "nvidia/cu13/lib/libcudart.so.13"
+    asks = ["__cudaRegisterFatBinary"]
+    stripped = bench.extension(asks=asks, needs=[runtime], gpu_code=b"")
+    return bench.check(files={EXTENSION: stripped}, expectation=expecting(gpu_archs=()))
+
+
+@case(FindingKind.DAMAGED_BINARY, "is empty: Python cannot import it")
+def module_that_is_empty(bench: Bench) -> CheckReport:
+    return bench.check(files={"demo/_C.so": b""})
+
+
+@case(FindingKind.DAMAGED_BINARY, "pointer of git-lfs")
+def module_that_was_not_fetched(bench: Bench) -> CheckReport:
+    return bench.check(files={"demo/_C.so": b"version https://git-lfs.github.com/spec/v1\n"})
+
+
+@case(FindingKind.WRONG_PYTHON, "is called a module for aarch64|is called a module for x86_64")
+def suffix_of_another_machine(bench: Bench) -> CheckReport:
+    other = {"x86_64": "aarch64", "aarch64": "x86_64"}[MACHINE]
+    name = f"demo/_C.cpython-312-{other}-linux-gnu.so"
+    return bench.check(files={name: bench.extension(defines=["PyInit__C"])})
+
+
+@case(FindingKind.MISSING_SYMBOL, "another CUDA: it is asked for in version libcudart.so.12")
+def symbol_in_the_version_of_another_cuda(bench: Bench) -> CheckReport:
+    other = bench.link(
+        "elsewhere/libcudart.so.13", defines=["cudaMalloc"], version="libcudart.so.12"
+    )
+    return bench.check(files={EXTENSION: bench.extension(asks=["cudaMalloc"], needs=[other])})
 
 
 @case(FindingKind.NOT_CHECKED, "is for another machine than the torch beside it")
@@ -640,7 +673,8 @@ def test_what_is_broken_is_found_and_nothing_else(
 ) -> None:
     report = breaking(bench)
     assert {finding.kind for finding in report.findings} == {kind}
-    assert re.search(message, "\n".join(finding.message for finding in report.findings))
+    said = (line for one in report.findings for line in (one.message, *one.details))
+    assert re.search(message, "\n".join(said))
     assert report.passed is all(one.severity is Severity.WARNING for one in report.findings)
 
 

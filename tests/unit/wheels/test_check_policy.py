@@ -154,9 +154,12 @@ def test_tag_without_promise_says_what_is_needed(bench: Bench) -> None:
     assert bench.find(module, platforms="linux", severity=Severity.ERROR) == []
 
 
-def test_musl_is_not_judged(bench: Bench) -> None:
-    (finding,) = bench.find(bench.needing("libm.so.6", "GLIBC_2.34"), platforms="musllinux_1_2")
-    assert (finding.kind, finding.severity) == (FindingKind.NOT_CHECKED, Severity.WARNING)
+def test_what_needs_glibc_is_not_for_musl(bench: Bench) -> None:
+    needing = bench.needing("libm.so.6", "GLIBC_2.34")
+    not_judged, wrong = bench.find(needing, platforms="musllinux_1_2")
+    assert (not_judged.kind, not_judged.severity) == (FindingKind.NOT_CHECKED, Severity.WARNING)
+    assert (wrong.kind, wrong.severity) == (FindingKind.PLATFORM_TAG, Severity.ERROR)
+    assert "promises musl" in wrong.message
 
 
 def test_library_that_no_system_has_to_have_is_named(bench: Bench) -> None:
