@@ -84,17 +84,16 @@ def _beside(
 
 def _advice(torch: str, fits: Sequence[str], tried: Mapping[str, Loading]) -> Iterator[Finding]:
     """Say which torch would do, as a finding behind those that say why this one does not."""
-    if not tried:
-        return
     if fits:
         message = f"It does not load beside torch {torch}, but beside {', '.join(fits)}"
-    else:
-        first, last = next(iter(tried)), list(tried)[-1]
+    elif tried:
         message = (
-            f"It loads beside none of the {len(tried)} torch builds that are known here "
-            f"({first} to {last}); torch {torch} comes nearest"
+            f"It does not load beside torch {torch}, nor beside any other of the {len(tried)} "
+            f"torch builds that are known here ({next(iter(tried))} to {list(tried)[-1]})"
         )
-    yield Finding(kind=FindingKind.TORCH, message=message, details=())
+    else:
+        return
+    yield Finding(kind=FindingKind.TORCH, message=message)
 
 
 def _unfit_but_allowed(
