@@ -24,7 +24,7 @@ from wheelyard.machine.namespaces import SandboxLevel, find_sandbox
 from wheelyard.model.cell import MACHINES
 from wheelyard.model.possibility import reason_compiler_too_new, reason_driver_too_old
 from wheelyard.model.releases import cuda_release, newest_torch_release, torch_releases
-from wheelyard.network.children import mask_url
+from wheelyard.network.masking import mask_url
 from wheelyard.run import run
 from wheelyard.toolchain.installed_toolkits import (
     TOOLKIT_VARIABLES,

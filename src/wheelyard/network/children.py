@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from wheelyard.errors import FetchError
+from wheelyard.network.masking import mask_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,17 +63,7 @@ _GIT_CONFIG = {
     "fetch.fsck.missingSpaceBeforeDate": "ignore",
     "fetch.fsck.zeroPaddedFilemode": "ignore",
 }
-_SECRET_PARAMETER = re.compile(
-    r"([?&][\w.-]*(?:credential|key|password|secret|signature|token)[\w.-]*=)[^&\s'\")]+",
-    re.IGNORECASE,
-)
 _GIT_PROTOCOLS = frozenset({"file", "git", "http", "https", "ssh"})
-
-
-def mask_url(text: str) -> str:
-    """Hide the credentials of every URL in ``text``: ``https://***@host/simple/``."""
-    without_userinfo = re.sub(r"(?<=://)[^/\s]+@", "***@", text)
-    return _SECRET_PARAMETER.sub(r"\1***", without_userinfo)
 
 
 def uv_environment(
@@ -137,12 +128,14 @@ def git_environment(
     *,
     url: str | None = None,
     config: Mapping[str, str] | None = None,
+    is_detour: bool = False,
 ) -> dict[str, str]:
     """Return the environment of a git child that only moves bytes.
 
     The user's and the system's configuration stay in force for proxies, certificates, credentials
     and ``insteadOf``; hooks, filters, LFS, templates and prompts do not. ``url`` names the
-    repository whose protocol is allowed beside https and ssh, which ``insteadOf`` may lead to.
+    repository whose protocol is allowed beside https and ssh, which ``insteadOf`` may lead to; of
+    a detour (a proxy or mirror of ours) no other than its own is.
     ``config`` is set on top (in the environment, so that credentials are in no log).
     """
     kept = {
@@ -150,7 +143,8 @@ def git_environment(
         for name, value in env.items()
         if not name.startswith("GIT_") or _KEPT_GIT_VARIABLE.fullmatch(name)
     }
-    protocols = {"https", "ssh"} | ({git_protocol(url)} if url is not None else set())
+    protocols = set() if is_detour else {"https", "ssh"}
+    protocols |= {git_protocol(url)} if url is not None else set()
     child = {
         "GIT_HTTP_LOW_SPEED_LIMIT": "1",
         "GIT_HTTP_LOW_SPEED_TIME": "60",
