@@ -156,6 +156,7 @@ def toolchain_for(job: Job, workshop: Workshop, progress: Progress) -> Toolchain
             cell=job.cell,
             torch_lock=locks.get("torch"),
             toolkit_lock=locks.get("toolkit"),
+            redist=workshop.redistributables(job.cell.torch.cuda),
             build_lock=locks["build"],
             foreign_python=workshop.options.foreign_python if job.foreign_torch else None,
             toolkit_provider=workshop.options.toolkit,
@@ -203,7 +204,7 @@ def _run_stages(run: _Run) -> StoredWheel:
         cache=cache,
         compile_jobs=request.compile_jobs,
         seconds=stages.seconds,
-        locks={str(lock.path): workshop.farm.lock(lock).sha256 for lock in job_locks(job)},
+        locks=workshop.lock_digests(job),
         created=dt.datetime.now(dt.UTC).replace(microsecond=0),
     )
     return stages.timed("store", lambda: _store(run, tested, made))

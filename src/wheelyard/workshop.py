@@ -14,15 +14,17 @@ from wheelyard.model.source import FolderSource
 from wheelyard.network.children import uv_environment
 from wheelyard.network.indexes import IndexSettings, read_index_settings
 from wheelyard.planning.fingerprint import PlanFingerprint, explain_difference, plan_fingerprint
-from wheelyard.planning.locks import job_locks
+from wheelyard.planning.locks import job_locks, toolkit_lock
 from wheelyard.planning.plan import JobState
 from wheelyard.sources.fetch import fetch_source
+from wheelyard.toolchain.redistributables import Redistributables
 from wheelyard.toolchain.sandbox import Sandbox, choose_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wheelyard.farm import Farm
+    from wheelyard.model.cell import CudaVersion
     from wheelyard.model.job import Job
     from wheelyard.sources.values import FetchedSource
     from wheelyard.toolchain.toolkit import Provider
@@ -69,10 +71,28 @@ class Workshop:
                 patch.filename: file_sha256(farm.patch_path(job.version.recipe, patch))
                 for patch in job.patches
             },
-            locks={str(request.path): farm.lock(request).sha256 for request in job_locks(job)},
+            locks=self.lock_digests(job),
             folder_digest=self._folder_digest(job),
             gcc_major=farm.matrix.gcc_major,
         )
+
+    def redistributables(self, cuda: CudaVersion) -> Redistributables | None:
+        """Return NVIDIA's archives of this CUDA where the farm has their lock."""
+        lock = self.farm.redist_lock(cuda)
+        if lock is None:
+            return None
+        return Redistributables(lock=lock, settings=self.indexes, env=self.env)
+
+    def lock_digests(self, job: Job) -> dict[str, str]:
+        """Digest every lock that the job stands on, by its path.
+
+        Where the index has no whole toolkit, the lock of NVIDIA's archives is one if it is there.
+        """
+        cuda = job.cell.torch.cuda
+        locks = [self.farm.lock(request) for request in job_locks(job)]
+        redist = self.farm.redist_lock(cuda) if toolkit_lock(cuda) is None else None
+        locks += [] if redist is None else [redist]
+        return {str(lock.request.path): lock.sha256 for lock in locks}
 
     def state(self, job: Job, fingerprint: PlanFingerprint) -> tuple[JobState, tuple[str, ...]]:
         """Say how the job stands against the yard, and for a stale one what changed."""

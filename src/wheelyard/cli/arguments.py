@@ -55,7 +55,10 @@ def make_parser() -> argparse.ArgumentParser:
     add("index", "Write the yard's index anew; only pages that changed are written.")
     update = add("update", "Make the locks that the farm's recipes and matrix need.")
     update.add_argument(
-        "kind", nargs="?", choices=("torch", "toolkit", "build", "runtime"), help="only this kind"
+        "kind",
+        nargs="?",
+        choices=("torch", "toolkit", "redist", "build", "runtime"),
+        help="only this kind",
     )
     update.add_argument("name", nargs="?", help="only this one, for example 2.11.0+cu130")
     update.add_argument("--again", action="store_true", help="also those that are up to date")
@@ -111,7 +114,12 @@ def _making() -> argparse.ArgumentParser:
     making = argparse.ArgumentParser(add_help=False)
     group = making.add_argument_group("how it is built")
     group.add_argument("--jobs", type=int, metavar="N", help="compiles at once")
-    group.add_argument("--toolkit", choices=("auto", "installed", "index"), default="auto")
+    group.add_argument(
+        "--toolkit",
+        choices=("auto", "installed", "index", "redistributable"),
+        default="auto",
+        help="where the CUDA toolkit comes from",
+    )
     group.add_argument("--sandbox", choices=("bubblewrap", "unshare", "none"))
     group.add_argument(
         "--env", type=Path, metavar="PYTHON", help="use the torch of this interpreter as it is"
