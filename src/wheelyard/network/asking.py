@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import email.utils
 import threading
+import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 from urllib.parse import urljoin
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _MOST_REDIRECTS = 8
+# How much slower than `slowest` that may be for which nothing better is left.
+_BORNE = 64
 # 52x: what a content network says when the server behind it does not answer.
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 530})
 
@@ -159,9 +162,66 @@ def _accept(response: requests.Response) -> requests.Response:
 def explain_status(response: requests.Response) -> RouteError:
     """Say a status that is no success, whether it may pass, and when."""
     reason = f"answers {response.status_code} {response.reason or ''}".rstrip()
-    if response.status_code not in _TRANSIENT:
-        return RouteError(reason)
-    return RouteError(reason, passes=True, retry_after=_retry_after(response))
+    status = response.status_code
+    if status not in _TRANSIENT:
+        return RouteError(reason, status=status)
+    return RouteError(reason, passes=True, status=status, retry_after=_retry_after(response))
+
+
+def read_small(
+    session: requests.Session,
+    route: Route,
+    *,
+    settings: NetworkSettings,
+    limit: int,
+    headers: Mapping[str, str] | None = None,
+) -> requests.Response:
+    """Return an answer with its whole body, which must not be larger than ``limit``.
+
+    For what is pinned by nothing, such as the page of an index.
+    """
+    with ask(session, route, settings=settings, headers=headers) as response:
+        pace = Pace(settings, bears_slowness=False)
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            while chunk := response.raw.read1(1 << 16, decode_content=True):
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > limit:
+                    msg = f"sent more than {limit} bytes"
+                    raise RouteError(msg, wrong=True)
+                pace.check(len(chunk))
+        except (HTTPError, requests.RequestException) as error:
+            raise explain(error, settings=settings) from error
+    expected = response.headers.get("Content-Length", "")
+    if expected.isdigit() and response.raw.tell() < int(expected):
+        msg = f"was cut off at {response.raw.tell()} of {expected} bytes"
+        raise RouteError(msg, passes=True)
+    response._content = b"".join(chunks)  # noqa: SLF001 - what `content` reads
+    return response
+
+
+class Pace:
+    """Finds a body too slow, over windows as long as a stall may be."""
+
+    def __init__(self, settings: NetworkSettings, *, bears_slowness: bool) -> None:
+        self._window = settings.stall_timeout
+        self._least = settings.slowest / (_BORNE if bears_slowness else 1)
+        self._since = time.monotonic()
+        self._bytes = 0
+
+    def check(self, count: int) -> None:
+        """Take in that many bytes; raise ``RouteError`` where a window brought too few."""
+        self._bytes += count
+        seconds = time.monotonic() - self._since
+        if seconds < self._window:
+            return
+        rate = self._bytes / seconds
+        if rate < self._least:
+            msg = f"was too slow ({rate:.0f} bytes a second)"
+            raise RouteError(msg, passes=True, slow=True)
+        self._since, self._bytes = time.monotonic(), 0
 
 
 def open_local(path: Path) -> requests.Response:

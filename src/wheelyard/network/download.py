@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import requests
-    from pypi_simple import DistributionPackage
+    from pypi_simple import DistributionPackage, ProjectPage
 
     from wheelyard.model.source import SdistSource, UrlSource
     from wheelyard.network.indexes import IndexSettings
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from wheelyard.progress import Transfers
 
 logger = logging.getLogger(__name__)
+
+_LARGEST_PAGE = 64 << 20
+_NOT_FOUND = 404
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -249,10 +252,7 @@ def _find_in_links(
         return _Candidate(url=file.as_uri()) if file.is_file() else None
     if path is not None:
         return _find_on_local_page(path, source)
-    from pypi_simple import ProjectPage  # noqa: PLC0415
-
-    content = _read_page(link, session=session, settings=settings)
-    page = ProjectPage.from_html(source.name, content, base_url=link)
+    page = _read_page(link, source, session=session, settings=settings)
     return _choose(page.packages, source)
 
 
@@ -262,31 +262,20 @@ def _find_on_index(
     path = _local_path(index_url)
     if path is not None:
         return _find_on_local_page(path / source.name / "index.html", source)
-    from pypi_simple import (  # noqa: PLC0415
-        NoSuchProjectError,
-        PyPISimple,
-        UnsupportedRepoVersionError,
-    )
-    from requests import HTTPError, RequestException  # noqa: PLC0415
-
-    from wheelyard.network.asking import explain, explain_status  # noqa: PLC0415
-
-    network = settings.network
-    timeout = (network.connect_timeout, network.stall_timeout)
+    url = f"{index_url.rstrip('/')}/{source.name}/"
     try:
-        page = PyPISimple(index_url, session=session).get_project_page(source.name, timeout=timeout)
-    except NoSuchProjectError:
-        return None
-    except HTTPError as error:
-        found = explain_status(error.response)
-    except RequestException as error:
-        found = explain(error, settings=network)
-    except (UnsupportedRepoVersionError, ValueError) as error:
-        found = RouteError(str(error) or type(error).__name__)
-    else:
-        return _choose(page.packages, source)
-    found.reason = f"no project page ({found.reason})"
-    raise found
+        page = _read_page(url, source, session=session, settings=settings)
+    except RouteError as error:
+        if error.status == _NOT_FOUND:
+            return None
+        error.reason = f"no project page ({error.reason})"
+        error.wrong = False  # nothing pins a page
+        raise
+    found = _choose(page.packages, source)
+    if found is None:
+        msg = f"has no such file on its page of {len(page.packages)} files"
+        raise RouteError(msg)
+    return found
 
 
 def _find_on_local_page(path: Path, source: SdistSource) -> _Candidate | None:
@@ -311,15 +300,35 @@ def _choose(packages: Iterable[DistributionPackage], source: SdistSource) -> _Ca
     return next(iter(named), None)
 
 
-def _read_page(url: str, *, session: requests.Session, settings: IndexSettings) -> bytes:
-    from wheelyard.network.asking import ask, explain  # noqa: PLC0415
+def _read_page(
+    url: str, source: SdistSource, *, session: requests.Session, settings: IndexSettings
+) -> ProjectPage:
+    """Read a page with links, in whichever form the server has it."""
+    from pypi_simple import (  # noqa: PLC0415
+        ACCEPT_ANY,
+        ProjectPage,
+        UnsupportedContentTypeError,
+        UnsupportedRepoVersionError,
+    )
+
+    from wheelyard.network.asking import read_small  # noqa: PLC0415
 
     route = Route(url=url, original=url)
-    with ask(session, route, settings=settings.network) as response:
-        try:
-            return bytes(response.content)
-        except OSError as error:
-            raise explain(error, settings=settings.network) from error
+    answer = read_small(
+        session,
+        route,
+        settings=settings.network,
+        limit=_LARGEST_PAGE,
+        headers={"Accept": ACCEPT_ANY},
+    )
+    if b"<html" in answer.content[:512].lower() and b"</html>" not in answer.content[-512:].lower():
+        msg = "was cut off: the page has no end"
+        raise RouteError(msg, passes=True)
+    try:
+        return ProjectPage.from_response(answer, source.name)
+    except (UnsupportedContentTypeError, UnsupportedRepoVersionError, ValueError) as error:
+        msg = f"is no page of an index: {str(error) or type(error).__name__}"
+        raise RouteError(msg, wrong=True) from error
 
 
 def _last_part(url: str) -> str:

@@ -34,6 +34,7 @@ class RouteError(Exception):
         slow: bool = False,
         progressed: bool = False,
         retry_after: float | None = None,
+        status: int | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = " ".join(mask_url(reason).split())[:400]
@@ -45,6 +46,8 @@ class RouteError(Exception):
         self.progressed = progressed
         """Whether this try brought bytes that are kept."""
         self.retry_after = retry_after
+        self.status = status
+        """Of HTTP, where that is what was answered."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wheelyard.errors import ProcessError
@@ -17,8 +19,7 @@ from wheelyard.network.routes import Route
 from wheelyard.run import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping
 
     import requests
 
@@ -53,6 +54,7 @@ _UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _AFTER_THE_NETWORK = re.compile(
     r"^(?:Resolving deltas|Checking connectivity|(?:Receiving|Unpacking) objects: 100%)"
 )
+_UNAUTHORIZED = 401
 _LONGEST_LOCAL_WORK = 1800.0
 # The straight way may need the server to count and compress first, without a word.
 _DIRECT_PATIENCE = 6
@@ -113,7 +115,8 @@ def _fetch_route(
     """Fetch the one commit over one route, or, where nothing better is left, its history."""
     url = route.url
     if route.detour is not None and not _has_own_connection(env):
-        url = _advertised_url(route, session=session, network=network)
+        with _unless_asked_who_it_is():
+            url = _advertised_url(route, session=session, network=network)
     sweep_repository(repository)
     fetch = functools.partial(
         _run_fetch,
@@ -172,6 +175,7 @@ def route_environment(
     A proxy or mirror is told no credentials that are not for itself, and may not lead elsewhere.
     """
     config = {"remote.origin.url": url, "fetch.unpackLimit": "1"}
+    env = {**_certificate_variables(network), **env}
     if route.detour is None:
         return git_environment(env, url=url, config=config)
     config |= {
@@ -188,11 +192,28 @@ def route_environment(
     return git_environment(bare, url=url, config=config, is_detour=True)
 
 
+def _certificate_variables(network: NetworkSettings) -> dict[str, str]:
+    path = network.certificate
+    if not path:
+        return {}
+    return {"GIT_SSL_CAPATH" if Path(path).is_dir() else "GIT_SSL_CAINFO": path}
+
+
 def sweep_repository(repository: Path) -> None:
     """Clean up after a git that was killed; the lock is held."""
     for pattern in ("*.lock", "refs/**/*.lock", "reftable/*.lock", "objects/pack/tmp_*"):
         for stale in repository.glob(pattern):
             stale.unlink()
+
+
+@contextlib.contextmanager
+def _unless_asked_who_it_is() -> Iterator[None]:
+    """Leave the answer to git, which has ways of its own to say it."""
+    try:
+        yield
+    except RouteError as error:
+        if error.status != _UNAUTHORIZED:
+            raise
 
 
 def _has_own_connection(env: Mapping[str, str]) -> bool:

@@ -13,7 +13,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from wheelyard.files import disk_errors
-from wheelyard.network.asking import Pending, explain
+from wheelyard.network.asking import Pace, Pending, explain
 from wheelyard.network.failover import RouteError, Tried, Way, first_that_works
 from wheelyard.network.health import Health
 from wheelyard.network.masking import mask_url
@@ -35,8 +35,6 @@ _LARGE = 8 << 20
 """Bytes from which a second server is asked when the first one hesitates."""
 _CONTENT_RANGE = re.compile(r"bytes (?P<first>\d+)-(?P<last>\d+)/(?P<total>\d+|\*)")
 _HTML = (b"<!doctype html", b"<html")
-# What a way that nothing better is left for may be slower than `slowest`.
-_BORNE = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,7 +154,7 @@ class _Transfer:
         partial = self._partial
         self._begin(response)
         before = partial.size
-        pace = _Pace(self._settings, bears_slowness=bears_slowness)
+        pace = Pace(self._settings, bears_slowness=bears_slowness)
         try:
             while chunk := response.raw.read1(_CHUNK, decode_content=False):
                 self._append(chunk)
@@ -251,27 +249,6 @@ class _Transfer:
             slow=error.slow,
             progressed=brought >= enough,
         )
-
-
-class _Pace:
-    """Finds a body too slow, over windows as long as a stall may be."""
-
-    def __init__(self, settings: NetworkSettings, *, bears_slowness: bool) -> None:
-        self._window = settings.stall_timeout
-        self._least = settings.slowest / (_BORNE if bears_slowness else 1)
-        self._since = time.monotonic()
-        self._bytes = 0
-
-    def check(self, count: int) -> None:
-        self._bytes += count
-        seconds = time.monotonic() - self._since
-        if seconds < self._window:
-            return
-        rate = self._bytes / seconds
-        if rate < self._least:
-            msg = f"was too slow ({rate:.0f} bytes a second)"
-            raise RouteError(msg, passes=True, slow=True)
-        self._since, self._bytes = time.monotonic(), 0
 
 
 def _validator(response: requests.Response) -> str:
