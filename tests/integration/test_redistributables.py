@@ -31,7 +31,7 @@ def site(built, farm, tmp_path_factory):
     site = Site(tmp_path_factory.mktemp("redist"), RELEASE)
     split_toolkit(tree, site, nvcc_version=version, platform=PLATFORMS[platform.machine()])
     with serve(site.folder) as url:
-        yield {"WHEELYARD_REDIST_URLS": url}
+        yield {"WHEELYARD_REDIST_URLS": url, "WHEELYARD_DIRECT": "never"}
 
 
 def test_wheel_built_with_the_archives_is_the_one_built_with_the_index(

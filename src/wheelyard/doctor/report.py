@@ -202,7 +202,10 @@ def _toolkits(env: Mapping[str, str], root: Path) -> Iterator[Line]:
         finding = f"{toolkit.full_version} at {toolkit.path}"
         yield Line(status="ok", subject=f"CUDA {toolkit.version}", finding=finding)
     if not toolkits:
-        finding = "none installed; CUDA 13 is assembled from the Python index when it is needed"
+        finding = (
+            "none installed; CUDA 13 is assembled from the Python index when it is needed, CUDA 12 "
+            "from NVIDIA's archives where the farm has their lock (wheelyard update redist)"
+        )
         yield Line(status="ok", subject="CUDA toolkit", finding=finding)
 
 

@@ -51,6 +51,8 @@ class Redistributables:
     lock: Lock
     settings: IndexSettings
     env: Mapping[str, str] = dataclasses.field(repr=False)
+    transfers: Transfers = QUIET
+    """Who is told how a download goes."""
 
     def archives_for(self, machine: str) -> tuple[RedistArchive, ...]:
         """Return what the lock has for a machine: everything, or nothing."""
@@ -75,14 +77,7 @@ def resolve_redist_lock(
     )
 
 
-def fetch_archive(
-    archive: RedistArchive,
-    *,
-    cache: Path,
-    settings: IndexSettings,
-    env: Mapping[str, str],
-    transfers: Transfers = QUIET,
-) -> Path:
+def fetch_archive(archive: RedistArchive, redist: Redistributables, *, cache: Path) -> Path:
     """Bring one archive into the cache, its bytes verified, or find it there."""
     source = UrlSource(
         url=redist_url(archive.path),
@@ -90,9 +85,15 @@ def fetch_archive(
         sha256=archive.sha256,
         size=archive.size,
     )
-    return fetch_source(
-        source, cache=cache, farm=cache, settings=settings, env=env, transfers=transfers
-    ).path
+    fetched = fetch_source(
+        source,
+        cache=cache,
+        farm=cache,
+        settings=redist.settings,
+        env=redist.env,
+        transfers=redist.transfers,
+    )
+    return fetched.path
 
 
 def assemble_redistributables(
@@ -117,7 +118,7 @@ def _fill(
 ) -> None:
     archives = redist.archives_for(machine)
     for archive in archives:
-        path = fetch_archive(archive, cache=cache, settings=redist.settings, env=redist.env)
+        path = fetch_archive(archive, redist, cache=cache)
         unpacked = tree / f".{archive.component}"
         unpack(path, unpacked)
         _set_licenses_aside(unpacked, archive.component)
