@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from faults.certificates import Certificates
+from faults.fetching import Fetcher
 from faults.proxy import FaultProxy
 from faults.upstream import Upstream, make_upstream
 
@@ -57,3 +58,11 @@ def env(tmp_path: Path, outside: FaultProxy) -> dict[str, str]:
         "https_proxy": outside.url,
         "no_proxy": "127.0.0.1",
     }
+
+
+@pytest.fixture
+def fetcher(
+    upstream: Upstream, tmp_path: Path, env: dict[str, str], certificates: Certificates
+) -> Fetcher:
+    certificate = str(certificates.authority)
+    return Fetcher(upstream=upstream, cache=tmp_path / "cache", env=env, certificate=certificate)

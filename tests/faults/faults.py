@@ -24,7 +24,10 @@ class Fault:
     instead: Instead | None = None
     url: Callable[[str], str] | None = None
     change: Change | None = None
-    forget_range: bool = False
+    forgets: tuple[str, ...] = ()
+    """The request's headers that do not reach upstream."""
+    request: Callable[[bytes], bytes] | None = None
+    """Changes the request's body."""
 
     def __str__(self) -> str:
         return self.name
@@ -56,9 +59,9 @@ def header_only() -> Fault:
     return dataclasses.replace(cut(0), name="header-only")
 
 
-def drip(pause: float) -> Fault:
-    """Send one byte at a time, ``pause`` seconds apart."""
-    return _changing("drip", lambda reply: dataclasses.replace(reply, pause=pause))
+def drip(pause: float, *, count: int | None = None) -> Fault:
+    """Send one byte at a time, ``pause`` seconds apart; after ``count`` of them as always."""
+    return _changing("drip", lambda reply: dataclasses.replace(reply, pause=pause, pauses=count))
 
 
 def html() -> Fault:
@@ -75,9 +78,41 @@ def status(number: int, *, retry_after: str | None = None) -> Fault:
     return _always(str(number), reply)
 
 
+def redirect_to(url: str) -> Fault:
+    """Redirect to one place."""
+    return _always("redirect-to", text_reply(302, "see there", Location=url))
+
+
+def moved(old: str, new: str) -> Fault:
+    """Redirect to another path on the same server."""
+
+    def answer(asked: Asked) -> Reply:
+        return text_reply(301, "moved", Location=asked.path.replace(old, new))
+
+    return Fault(name="moved", instead=answer)
+
+
+def asks_who_it_is() -> Fault:
+    """Answer 401, as a server does that wants credentials."""
+    reply = text_reply(401, "who are you?", WWW_Authenticate='Basic realm="proxy"')
+    return _always("401", reply)
+
+
 def wrong_bytes() -> Fault:
     """Flip a byte: of a git pack if there is one in the body, else in the middle."""
     return _changing("wrong-bytes", lambda reply: reply.with_content(_flipped(reply.content())))
+
+
+def wrong_start(at: int) -> Fault:
+    """Send ``at`` bytes of which one is wrong, and close; what is asked for later is right."""
+
+    def change(asked: Asked, reply: Reply) -> Reply:
+        if asked.range is not None:
+            return reply
+        content = reply.content()
+        return dataclasses.replace(reply, body=(_flipped(content, at // 2),), stop_at=at)
+
+    return Fault(name="wrong-start", change=change)
 
 
 def truncated() -> Fault:
@@ -138,7 +173,7 @@ def redirect(base: str, *, name: str = "redirect") -> Fault:
 
 def range_ignored() -> Fault:
     """Answer with the whole file whatever range is asked for."""
-    return Fault(name="range-ignored", forget_range=True)
+    return Fault(name="range-ignored", forgets=("range",))
 
 
 def range_of_other_bytes() -> Fault:
@@ -164,12 +199,31 @@ def range_elsewhere() -> Fault:
     return Fault(name="range-elsewhere", change=change)
 
 
+def without(what: str) -> Fault:
+    """Let git's pack lack what a filter leaves out: ``blob:none``, or ``tree:0``."""
+    line = f"filter {what}\n"
+
+    def change(body: bytes) -> bytes:
+        # the arguments of protocol version 2 end with a flush packet
+        is_fetch = b"command=fetch" in body and body.endswith(b"0000")
+        packet = f"{len(line) + 4:04x}{line}".encode()
+        return body[:-4] + packet + b"0000" if is_fetch else body
+
+    return Fault(name=f"without-{what}", request=change)
+
+
+def only_advertised() -> Fault:
+    """Be a git server of old, which gives branches and tags but no single commit."""
+    return Fault(name="only-advertised", forgets=("git-protocol",))
+
+
 def _changing(name: str, change: Callable[[Reply], Reply]) -> Fault:
     return Fault(name=name, change=lambda _asked, reply: change(reply))
 
 
-def _flipped(content: bytes) -> bytes:
+def _flipped(content: bytes, place: int | None = None) -> bytes:
     pack = content.find(b"PACK")
-    # a pack's header is 12 bytes, and then one or two of the first object's
-    place = pack + 20 if pack >= 0 else len(content) // 2
+    if place is None:
+        # a pack's header is 12 bytes, and then one or two of the first object's
+        place = pack + 20 if pack >= 0 else len(content) // 2
     return content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :]

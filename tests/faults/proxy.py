@@ -6,6 +6,7 @@ host that takes another's place), and as an ordinary proxy ``GET http://host/pat
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import http.server
@@ -14,19 +15,23 @@ import select
 import socket
 import ssl
 import threading
+import time
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
+from faults.faults import Fault, asks_who_it_is
 from faults.replies import Asked, Reply, pieces, text_reply
+from faults.world import basic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from faults.faults import Fault
     from faults.world import World
 
 _LOOK = 0.05
 """Seconds between two looks whether a client that is kept waiting has left."""
+_PATIENCE = 30.0
+"""Seconds until a client that does not leave a stalled or dripping answer is sent away."""
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -70,6 +75,8 @@ class FaultProxy:
         self.base = base
         self.tunnel = tunnel
         self.asked: list[Asked] = []
+        self.password: tuple[str, str] | None = None
+        """Name and password, where the proxy itself wants them."""
         self.stopped = threading.Event()
         self._rules: list[_Rule] = []
         self._lock = threading.Lock()
@@ -103,24 +110,38 @@ class FaultProxy:
         """Return the URLs upstream that were asked for, in order."""
         return [asked.url for asked in self.asked if method in {None, asked.method}]
 
+    def saw(self, secret: str) -> bool:
+        """Whether any request brought ``secret``, as it is or in Basic credentials."""
+        texts = [text for asked in self.asked for text in (asked.path, *asked.headers.values())]
+        coded = [text.removeprefix("Basic ") for text in texts if text.startswith("Basic ")]
+        return any(secret in text for text in (*texts, *map(_decoded, coded)))
+
     def answer(self, asked: Asked, request_body: Iterator[bytes]) -> Reply:
         self.asked.append(asked)
         with self._lock:
             fault = next((rule.fault for rule in self._rules if rule.takes(asked)), None)
+        if self.password is not None and asked.authorization != basic(*self.password):
+            fault = asks_who_it_is()
         if fault is None:
             return self.world.answer(asked, request_body)
         if fault.instead is not None:
             for _ in request_body:
                 pass
             return fault.instead(asked)
-        headers = dict(asked.headers)
-        if fault.forget_range:
-            headers.pop("range", None)
+        headers = {
+            name: value for name, value in asked.headers.items() if name not in fault.forgets
+        }
+        if fault.request is not None:
+            request_body = iter([fault.request(b"".join(request_body))])
         url = fault.url(asked.url) if fault.url is not None else asked.url
         reply = self.world.answer(
             dataclasses.replace(asked, url=url, headers=headers), request_body
         )
         return fault.change(asked, reply) if fault.change is not None else reply
+
+
+def _decoded(text: str) -> str:
+    return base64.b64decode(text).decode()
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -201,7 +222,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _send(self, asked: Asked, reply: Reply) -> None:
         asked.status = reply.status
         if reply.is_silent:
-            self._wait_for_the_client_to_leave()
+            self._wait_for_the_client_to_leave(asked)
             return
         self.send_response(reply.status)
         for name, value in reply.headers.items():
@@ -216,30 +237,36 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send_body(asked, reply, is_chunked=is_chunked)
 
     def _send_body(self, asked: Asked, reply: Reply, *, is_chunked: bool) -> None:
-        size = 1 if reply.pause else None
-        for piece in pieces(reply.body, stop_at=reply.stop_at, size=size):
+        end = time.monotonic() + _PATIENCE
+        for piece in pieces(reply):
+            asked.sent += len(piece)
             framed = (b"%x\r\n" % len(piece), piece, b"\r\n") if is_chunked else (piece,)
             for part in framed:
                 self.wfile.write(part)
-            if reply.pause:
-                self.wfile.flush()
-                if self.proxy.stopped.wait(reply.pause):
-                    self.close_connection = True
-                    return
-            asked.sent += len(piece)
+            if len(piece) == 1 and reply.pause and self._pauses(asked, reply.pause, end=end):
+                return
         if reply.stop_at is None and is_chunked:
             self.wfile.write(b"0\r\n\r\n")
         self.wfile.flush()
         if reply.stop_at is not None and reply.afterwards == "hang":
-            self._wait_for_the_client_to_leave()
+            self._wait_for_the_client_to_leave(asked)
         if reply.stop_at is not None:
             self.close_connection = True
 
-    def _wait_for_the_client_to_leave(self) -> None:
+    def _pauses(self, asked: Asked, seconds: float, *, end: float) -> bool:
+        """Wait between two bytes; return whether that was the last one."""
+        self.wfile.flush()
+        asked.outlasted = time.monotonic() > end
+        self.close_connection = self.proxy.stopped.wait(seconds) or asked.outlasted
+        return self.close_connection
+
+    def _wait_for_the_client_to_leave(self, asked: Asked) -> None:
         self.close_connection = True
-        while not self.proxy.stopped.is_set():
+        end = time.monotonic() + _PATIENCE
+        while not self.proxy.stopped.is_set() and not asked.outlasted:
             if select.select([self.connection], [], [], _LOOK)[0]:
                 return
+            asked.outlasted = time.monotonic() > end
 
     def finish(self) -> None:
         with contextlib.suppress(OSError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ class Asked:
     status: int | None = None
     sent: int = 0
     """Bytes of body that were sent."""
+    outlasted: bool = False
+    """Whether the client was still waiting when the server lost its patience."""
 
     @property
     def range(self) -> str | None:
@@ -49,6 +52,8 @@ class Reply:
     afterwards: Literal["close", "hang"] = "close"
     pause: float = 0.0
     """Seconds between the single bytes of the body."""
+    pauses: int | None = None
+    """After how many bytes the rest is sent at once."""
 
     def content(self) -> bytes:
         return b"".join(self.body)
@@ -69,14 +74,18 @@ def text_reply(status: int, text: str, **headers: str) -> Reply:
     return plain.with_headers(Content_Type="text/plain; charset=utf-8", **headers)
 
 
-def pieces(content: Iterable[bytes], *, stop_at: int | None, size: int | None) -> Iterator[bytes]:
-    """Yield the body up to ``stop_at``, in pieces of at most ``size``."""
-    left = stop_at
-    for chunk in content:
+def pieces(reply: Reply) -> Iterator[bytes]:
+    """Yield the body as far as it is sent, byte by byte where there are pauses."""
+    left = reply.stop_at
+    single = (reply.pauses if reply.pauses is not None else sys.maxsize) if reply.pause else 0
+    for chunk in reply.body:
         taken = chunk if left is None else chunk[:left]
         if left is not None:
             left -= len(taken)
-        step = size or max(len(taken), 1)
-        yield from (taken[start : start + step] for start in range(0, len(taken), step))
+        alone = min(single, len(taken))
+        single -= alone
+        yield from (taken[place : place + 1] for place in range(alone))
+        if alone < len(taken):
+            yield taken[alone:]
         if left == 0:
             return

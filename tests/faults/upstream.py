@@ -26,7 +26,8 @@ INDEX = "https://index.example"
 SDIST_NAME = "wy_probe-1.0.tar.gz"
 SDIST_URL = f"{INDEX}/files/{SDIST_NAME}"
 REDIST = "https://developer.download.nvidia.com/compute/cuda/redist"
-MANIFEST_URL = f"{REDIST}/redistrib_12.6.3.json"
+CUDA_RELEASE = "12.6.3"
+MANIFEST_URL = f"{REDIST}/redistrib_{CUDA_RELEASE}.json"
 COMPONENT_PATH = "cuda_nvcc/linux-x86_64/cuda_nvcc-linux-x86_64-12.6.85-archive.tar.xz"
 SIZE = 300_000
 
@@ -38,6 +39,7 @@ class Upstream:
     world: World
     commit: str
     part_commit: str
+    next_commit: str
     other_commit: str
     """What the tag and the branch of the same names say in the other repository."""
     sdist: bytes
@@ -63,6 +65,7 @@ def make_upstream(folder: Path) -> Upstream:
         world=world,
         commit=commit,
         part_commit=part,
+        next_commit=_git(world.repositories[PROJECT_URL], "rev-parse", "main"),
         other_commit=other,
         sdist=sdist,
         release=release,
@@ -82,7 +85,10 @@ def _noise(seed: int, size: int = SIZE) -> bytes:
 def _import(
     world: World, folder: Path, url: str, what: str, *, seed: int, part: str | None = None
 ) -> str:
-    """Make a bare repository with three commits; return the second, which is tagged."""
+    """Make a bare repository with three commits; return the second, which is tagged.
+
+    They have one large file in common, and another that each has for itself.
+    """
     repository = folder / f"{url.removeprefix('https://')}.git"
     _git(folder, "init", "--quiet", "--bare", "--initial-branch=main", os.fspath(repository))
     commits = [_commit(number, what, seed=seed, part=part) for number in (1, 2, 3)]
@@ -95,7 +101,11 @@ def _import(
 def _commit(number: int, what: str, *, seed: int, part: str | None) -> bytes:
     lines = f"commit refs/heads/main\nmark :{number}\ncommitter A <a@b> {number} +0000\n".encode()
     lines += _data(b"change") + (f"from :{number - 1}\n".encode() if number > 1 else b"")
-    files = {"what.txt": f"{what} {number}\n".encode(), "noise": _noise(seed * 10 + number)}
+    files = {
+        "what.txt": f"{what} {number}\n".encode(),
+        "noise": _noise(seed * 10 + number),
+        "shared": _noise(seed),
+    }
     if part is not None:
         modules = f'[submodule "part"]\n\tpath = {SUBMODULE}\n\turl = {PART_URL}\n'
         files[".gitmodules"] = modules.encode()
@@ -115,21 +125,20 @@ def _index_page(sdist: bytes) -> bytes:
 
 
 def _manifest(component: bytes) -> bytes:
+    names = ("cuda_cccl", "cuda_cudart", "cuda_nvcc", "cuda_profiler_api")
+    entries = {name: _manifest_entry(name, component) for name in names}
+    head = {"release_date": "2024-11-20", "release_label": CUDA_RELEASE}
+    return json.dumps({**head, **entries}, indent=2).encode()
+
+
+def _manifest_entry(name: str, content: bytes) -> dict[str, object]:
     file = {
-        "relative_path": COMPONENT_PATH,
-        "sha256": sha256(component),
+        "relative_path": COMPONENT_PATH.replace("cuda_nvcc", name),
+        "sha256": sha256(content),
         "md5": "0" * 32,
-        "size": str(len(component)),
+        "size": str(len(content)),
     }
-    nvcc = {
-        "name": "CUDA NVCC",
-        "license": "CUDA Toolkit",
-        "license_path": "cuda_nvcc/LICENSE.txt",
-        "version": "12.6.85",
-        "linux-x86_64": file,
-    }
-    manifest = {"release_date": "2024-11-20", "release_label": "12.6.3", "cuda_nvcc": nvcc}
-    return json.dumps(manifest, indent=2).encode()
+    return {"name": name, "license": "none", "version": "12.6.85", "linux-x86_64": file}
 
 
 def _git(folder: Path, *arguments: str, given: bytes = b"") -> str:

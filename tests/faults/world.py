@@ -23,7 +23,6 @@ _CHUNK = 1 << 20
 _GIT_CONFIG = {
     "http.receivepack": "false",
     "safe.directory": "*",
-    "uploadpack.allowAnySHA1InWant": "true",
     "uploadpack.allowFilter": "true",
 }
 
@@ -138,8 +137,11 @@ def _git_reply(asked: Asked, folder: Path, rest: str, *, request_body: Iterator[
 
 
 def _cgi_environment(asked: Asked, folder: Path, rest: str) -> dict[str, str]:
-    config = {"GIT_CONFIG_COUNT": str(len(_GIT_CONFIG))}
-    for number, (key, value) in enumerate(_GIT_CONFIG.items()):
+    # a client that asks in the old way is answered as a server of old would
+    is_new = "git-protocol" in asked.headers
+    settings = _GIT_CONFIG | {"uploadpack.allowAnySHA1InWant": str(is_new).lower()}
+    config = {"GIT_CONFIG_COUNT": str(len(settings))}
+    for number, (key, value) in enumerate(settings.items()):
         config |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     return config | {
         "CONTENT_TYPE": asked.headers.get("content-type", ""),
