@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wheelyard.model.job import Job
-    from wheelyard.model.lock import Lock
     from wheelyard.planning.estimate import Estimate
     from wheelyard.planning.fingerprint import PlanFingerprint
     from wheelyard.progress import Progress
@@ -164,9 +163,23 @@ def toolchain_for(job: Job, workshop: Workshop, progress: Progress) -> Toolchain
             sandbox=workshop.sandbox(),
             cache=workshop.cache,
             env=workshop.env,
-            uv_env=workshop.uv_env(),
+            uv_env=workshop.uv_env(None if job.foreign_torch else job.cell.torch),
         ),
         say=progress.say,
+    )
+
+
+def runtime_for(job: Job, workshop: Workshop, toolchain: Toolchain) -> Path:
+    """Return the folder of what the job's wheel requires beside torch, for its smoke test."""
+    farm = workshop.farm
+    torch = None if job.foreign_torch else farm.lock(torch_lock(job.cell.torch))
+    lock = farm.lock(runtime_lock_request(job.version))
+    return provide_requirements(
+        without(lock.text, frozenset() if torch is None else torch.names),
+        interpreter=toolchain.interpreter,
+        cache=workshop.cache,
+        env=workshop.uv_env(),
+        copy=toolchain.sandbox.level is SandboxLevel.NONE,
     )
 
 
@@ -323,15 +336,7 @@ def _check(run: _Run, repaired: RepairedWheel, toolchain: Toolchain) -> CheckedW
 
 def _smoke(run: _Run, checked: CheckedWheel, toolchain: Toolchain) -> TestedWheel:
     job, workshop = run.job, run.workshop
-    torch_names = _torch_lock(run).names if not job.foreign_torch else frozenset()
-    runtime_lock = workshop.farm.lock(runtime_lock_request(job.version))
-    runtime = provide_requirements(
-        without(runtime_lock.text, torch_names),
-        interpreter=toolchain.interpreter,
-        cache=workshop.cache,
-        env=workshop.uv_env(),
-        copy=toolchain.sandbox.level is SandboxLevel.NONE,
-    )
+    runtime = runtime_for(job, workshop, toolchain)
     level, devices = _smoke_level(job, workshop)
     return smoke_test(
         checked,
@@ -349,10 +354,6 @@ def _smoke(run: _Run, checked: CheckedWheel, toolchain: Toolchain) -> TestedWhee
             uv_env=workshop.uv_env(),
         ),
     )
-
-
-def _torch_lock(run: _Run) -> Lock:
-    return run.workshop.farm.lock(torch_lock(run.job.cell.torch))
 
 
 def _smoke_level(job: Job, workshop: Workshop) -> tuple[TestLevel, tuple[Path, ...]]:

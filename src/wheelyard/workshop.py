@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wheelyard.files import file_sha256
 from wheelyard.machine.folders import cache_folder
 from wheelyard.machine.namespaces import SandboxLevel, find_sandbox
 from wheelyard.model.source import FolderSource
-from wheelyard.network.children import uv_environment
-from wheelyard.network.indexes import IndexSettings, read_index_settings
+from wheelyard.network.children import uv_environment, with_pytorch_index
+from wheelyard.network.opening import open_settings
 from wheelyard.planning.fingerprint import PlanFingerprint, explain_difference, plan_fingerprint
-from wheelyard.planning.locks import job_locks, toolkit_lock
+from wheelyard.planning.locks import job_locks, needs_pytorch_index, toolkit_lock, torch_lock
 from wheelyard.planning.plan import JobState
+from wheelyard.progress import QUIET
 from wheelyard.sources.fetch import fetch_source
 from wheelyard.toolchain.redistributables import Redistributables
 from wheelyard.toolchain.sandbox import Sandbox, choose_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from wheelyard.farm import Farm
-    from wheelyard.model.cell import CudaVersion
+    from wheelyard.model.cell import CudaVersion, TorchBuild
     from wheelyard.model.job import Job
+    from wheelyard.network.indexes import IndexSettings
+    from wheelyard.progress import Transfers
     from wheelyard.sources.values import FetchedSource
     from wheelyard.toolchain.toolkit import Provider
     from wheelyard.yard.store import Yard
@@ -41,6 +43,8 @@ class Options:
     foreign_python: Path | None = None
     """The interpreter of ``--env``, whose torch is used as it is."""
     use_compile_cache: bool = True
+    network: tuple[str, ...] = ()
+    """``KEY=VALUE`` words of the network's settings."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,9 +58,12 @@ class Workshop:
     indexes: IndexSettings
     options: Options
 
-    def uv_env(self) -> dict[str, str]:
-        """The environment of uv children that install what locks say."""
-        return uv_environment(self.indexes, self.env)
+    def uv_env(self, torch: TorchBuild | None = None) -> dict[str, str]:
+        """The environment of uv children that install what locks say, also those of ``torch``."""
+        child = uv_environment(self.indexes, self.env)
+        if torch is None or not needs_pytorch_index(torch_lock(torch)):
+            return child
+        return with_pytorch_index(child, self.indexes, label=torch.cuda.label)
 
     def sandbox(self) -> Sandbox:
         level = self.options.sandbox or find_sandbox(self.env).level
@@ -105,7 +112,7 @@ class Workshop:
             older.record.fingerprint_inputs, fingerprint.inputs
         )
 
-    def fetch(self, job: Job) -> FetchedSource:
+    def fetch(self, job: Job, transfers: Transfers = QUIET) -> FetchedSource:
         """Bring a job's source into the cache, its bytes verified."""
         return fetch_source(
             job.version.source,
@@ -113,6 +120,7 @@ class Workshop:
             farm=self.farm.folder,
             settings=self.indexes,
             env=self.env,
+            transfers=transfers,
         )
 
     def _folder_digest(self, job: Job) -> str | None:
@@ -123,12 +131,12 @@ class Workshop:
 
 def open_workshop(farm: Farm, yard: Yard, *, env: Mapping[str, str], options: Options) -> Workshop:
     """Read the user's settings and return the workshop."""
-    home = Path(env.get("HOME", os.path.expanduser("~")))  # noqa: PTH111 - of this user, whoever
+    settings = open_settings(env, options=options.network)
     return Workshop(
         farm=farm,
         yard=yard,
         cache=cache_folder(env),
-        env=env,
-        indexes=read_index_settings(env, home=home, cwd=Path.cwd()),
+        env=settings.env,
+        indexes=settings.indexes,
         options=options,
     )

@@ -15,8 +15,8 @@ from wheelyard.model.lock import LockRequest, build_lock_request, runtime_lock_r
 from wheelyard.model.redistributables import redist_lock_request
 from wheelyard.model.releases import cuda_release, default_torch_build, torch_release
 from wheelyard.model.words import nearest
-from wheelyard.network.children import uv_environment
-from wheelyard.planning.locks import toolkit_lock, torch_lock
+from wheelyard.network.children import uv_environment, with_pytorch_index
+from wheelyard.planning.locks import needs_pytorch_index, toolkit_lock, torch_lock
 from wheelyard.toolchain.redistributables import resolve_redist_lock
 from wheelyard.toolchain.resolving import resolve_lock
 
@@ -32,7 +32,7 @@ def update(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Make every lock that is missing or stale; with a name, that one in any case."""
     farm = open_farm(arguments)
     workshop = open_workshop(arguments, farm, env)
-    resolving = uv_environment(workshop.indexes, env, resolving=True)
+    resolving = uv_environment(workshop.indexes, workshop.env, resolving=True)
     wanted = _select(farm, arguments)
     made = []
     for request in wanted:
@@ -55,6 +55,9 @@ def update(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
 def _make(request: LockRequest, workshop: Workshop, resolving: Mapping[str, str]) -> str:
     if request.kind == "redist":
         return resolve_redist_lock(request, settings=workshop.indexes, env=workshop.env)
+    if request.kind == "torch" and needs_pytorch_index(request):
+        label = TorchBuild.parse(request.name).cuda.label
+        resolving = with_pytorch_index(resolving, workshop.indexes, label=label)
     with tempfile.TemporaryDirectory(prefix="wheelyard-lock-") as scratch:
         return resolve_lock(request, env=resolving, scratch=Path(scratch))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import email.utils
+import re
 import threading
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
     from wheelyard.network.settings import NetworkSettings
 
 T = TypeVar("T")
+GIT_AGENT = {"User-Agent": "git/2 (wheelyard)"}
+"""Some servers only show a repository to those who say that they are git."""
 _MOST_REDIRECTS = 8
+# How urllib3 begins its errors: with the connection, which the report names anyway.
+_CONNECTION = re.compile(r"^\w+\(host=.*?\): ")
 # How much slower than `slowest` that may be for which nothing better is left.
 _BORNE = 64
 # 52x: what a content network says when the server behind it does not answer.
@@ -264,7 +269,8 @@ def explain(error: BaseException, *, settings: NetworkSettings) -> RouteError:
     if isinstance(error, (requests.ConnectionError, HTTPError, OSError)) and not isinstance(
         error, (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL)
     ):
-        return RouteError(str(root) or type(root).__name__, passes=True)
+        text = _CONNECTION.sub("", str(root))
+        return RouteError(text or type(root).__name__, passes=True)
     return RouteError(str(error) or type(error).__name__)
 
 

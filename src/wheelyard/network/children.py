@@ -6,7 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 from wheelyard.errors import FetchError
+from wheelyard.network.health import Health
 from wheelyard.network.masking import mask_url
+from wheelyard.network.routes import PYTORCH, server_of
+from wheelyard.network.uv_indexes import index_variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +88,23 @@ def uv_environment(
         child["UV_DEFAULT_INDEX"] = _NOTHING_URL
     elif settings.index_url is not None and (resolving or settings.is_from_pip("index_url")):
         child["UV_DEFAULT_INDEX"] = settings.index_url
+    child |= index_variables(settings)
     return child if resolving else {**child, **_extra_index_variables(settings, env)}
+
+
+def with_pytorch_index(
+    child: Mapping[str, str], settings: IndexSettings, *, label: str
+) -> dict[str, str]:
+    """Return a uv child's environment with PyTorch's own index, or the first mirror of it.
+
+    ``label`` is the CUDA release as the index spells it, for example ``cu128``. For torch builds
+    that the Python index does not have.
+    """
+    health = Health(settings.network.health_path)
+    bases = [mirror.by for mirror in settings.network.pytorch_indexes] or [PYTORCH]
+    base = health.sort(bases, server_of)[0]
+    known = child.get("UV_INDEX", "")
+    return {**child, "UV_INDEX": f"{base.rstrip('/')}/{label} {known}".strip()}
 
 
 def _extra_index_variables(settings: IndexSettings, env: Mapping[str, str]) -> dict[str, str]:

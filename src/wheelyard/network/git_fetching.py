@@ -232,11 +232,11 @@ def _advertised_url(route: Route, *, session: requests.Session, network: Network
     """
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
-    from wheelyard.network.asking import ask, explain  # noqa: PLC0415
+    from wheelyard.network.asking import GIT_AGENT, ask, explain  # noqa: PLC0415
 
     tail = "/info/refs?service=git-upload-pack"
     question = Route(url=route.url + tail, original=route.original, detour=route.detour)
-    headers = {"Git-Protocol": "version=2", "User-Agent": "git/2 (wheelyard)"}
+    headers = {"Git-Protocol": "version=2", **GIT_AGENT}
     with ask(session, question, settings=network, headers=headers) as response:
         kind = response.headers.get("Content-Type", "")
         try:

@@ -13,9 +13,10 @@ import msgspec
 from wheelyard.errors import DiskError
 from wheelyard.files import disk_errors, replace_file
 from wheelyard.locking import held
+from wheelyard.machine.folders import cache_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
 T = TypeVar("T")
@@ -80,6 +81,11 @@ class Health:
                     if self._decayed(entry) > _FORGOTTEN
                 }
                 replace_file(self._path, msgspec.json.encode(_Remembered(servers=kept)))
+
+
+def health_file(env: Mapping[str, str]) -> Path:
+    """Return where failures are remembered."""
+    return cache_folder(env) / "network" / "health.json"
 
 
 def _load(path: Path | None) -> _Remembered:

@@ -42,9 +42,9 @@ class NetworkSettings:
     github_proxies: tuple[Detour, ...] = dataclasses.field(default=(), repr=False)
     python_indexes: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     """Asked in this order instead of the index that pip or uv name."""
-    pytorch_indexes: tuple[Detour, ...] = dataclasses.field(default=(), repr=False)
-    redist_urls: tuple[Detour, ...] = dataclasses.field(default=(), repr=False)
-    hf_endpoints: tuple[Detour, ...] = dataclasses.field(default=(), repr=False)
+    pytorch_indexes: tuple[InsteadOf, ...] = dataclasses.field(default=(), repr=False)
+    redist_urls: tuple[InsteadOf, ...] = dataclasses.field(default=(), repr=False)
+    hf_endpoints: tuple[InsteadOf, ...] = dataclasses.field(default=(), repr=False)
     direct: Direct = "last"
     """Where the straight way stands among the proxies and mirrors."""
     proxy: str = dataclasses.field(default="", repr=False)
@@ -204,7 +204,7 @@ def _parse(name: str, found: _Found) -> object:
     return found.value
 
 
-def _parse_mirror(text: str, *, of: str, origin: str) -> Detour:
+def _parse_mirror(text: str, *, of: str, origin: str) -> InsteadOf:
     if not text.startswith(("http://", "https://")):
         msg = f"{text!r} is no URL of a mirror - in {origin}. Write for example {of!r}."
         raise InputFileError(msg)
