@@ -2,7 +2,7 @@
 
 Run by hand, with bare repositories of this machine; prints the seconds and bytes of each way:
 
-    python tests/faults/large_clone.py --commit COMMIT --submodule PATH \\
+    PYTHONPATH=tests python -m faults.large_clone --commit COMMIT --submodule PATH \\
         https://github.com/OWNER/NAME=REPO_DIR https://github.com/OWNER/SUBMODULE=REPO_DIR
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
 import os
 import shutil
 import statistics
@@ -20,8 +21,6 @@ import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-sys.path.insert(0, os.fspath(Path(__file__).parents[1]))
 
 from faults.proxy import FaultProxy
 from faults.upstream import FORGE
@@ -67,26 +66,40 @@ class Bench:
             settings=IndexSettings(network=network),
             env=self.env,
         )
+        start = time.monotonic()
         tree = folder / "tree"
-        checkout(self.source, repository=fetched.path, tree=tree, unpack=unpack, env=self.env)
+        unpack_tree = functools.partial(unpack, strip_top=False)
+        checkout(self.source, repository=fetched.path, tree=tree, unpack=unpack_tree, env=self.env)
+        print(f"  of which the export {time.monotonic() - start:.2f} s")  # noqa: T201
         return tree
 
     def _git(self, folder: Path, base: str) -> Path:
-        """Clone the one commit and its submodules as somebody would by hand."""
+        """Fetch the one commit and those of its submodules, as somebody would by hand."""
         tree = folder / "tree"
-        config = ("-c", f"url.{base}.insteadOf={FORGE}", "-c", "advice.detachedHead=false")
-
-        def git(*arguments: str) -> None:
-            command = ["git", *config, "-C", os.fspath(tree), *arguments]
-            subprocess.run(command, env=self.env, check=True)
-
-        tree.mkdir()
-        git("init", "--quiet")
-        git("fetch", "--quiet", "--depth=1", self.source.url, self.source.commit)
-        git("checkout", "--quiet", "FETCH_HEAD")
+        git = functools.partial(_run_git, base=base, env=self.env)
+        _fetch_commit(git, tree, self.source.url, self.source.commit)
         for path in self.source.submodules:
-            git("submodule", "--quiet", "update", "--init", "--depth=1", path)
+            commit = git(tree, "rev-parse", f"HEAD:{path}")
+            listed = git(tree, "config", "--file=.gitmodules", "--get-regexp", r"\.path$")
+            key = next(line.split()[0] for line in listed.splitlines() if line.endswith(f" {path}"))
+            name = key.removesuffix(".path")
+            url = git(tree, "config", "--file=.gitmodules", f"{name}.url")
+            _fetch_commit(git, tree / path, url, commit)
         return tree
+
+
+def _fetch_commit(git: Callable[..., str], tree: Path, url: str, commit: str) -> None:
+    tree.mkdir(exist_ok=True)
+    git(tree, "init", "--quiet")
+    git(tree, "fetch", "--quiet", "--depth=1", url, commit)
+    git(tree, "checkout", "--quiet", "FETCH_HEAD")
+
+
+def _run_git(folder: Path, *arguments: str, base: str, env: Mapping[str, str]) -> str:
+    command = ["git", "-c", f"url.{base}.insteadOf={FORGE}", "-C", os.fspath(folder), *arguments]
+    return subprocess.run(
+        command, env=env, check=True, text=True, stdout=subprocess.PIPE
+    ).stdout.strip()
 
 
 def main() -> None:

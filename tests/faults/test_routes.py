@@ -88,7 +88,6 @@ def test_straight_way_is_not_taken_where_it_is_forbidden(
     assert outside.asked == []
 
 
-@pytest.mark.xfail(strict=True, reason="nothing takes `proxy` out of the settings yet")
 @pytest.mark.parametrize("kind", FROM_THE_FORGE)
 def test_ordinary_proxy_of_the_settings_is_used(
     fetcher: Fetcher, serve: Callable[..., FaultProxy], certificates: Certificates, kind: Kind
@@ -96,6 +95,8 @@ def test_ordinary_proxy_of_the_settings_is_used(
     way_out = serve(tunnel=certificates.good("github.com"))
     del fetcher.env["https_proxy"]
     settings = with_rules(fetcher, proxy=way_out.url)
+    # as a command does before it opens anything
+    fetcher.env.update(settings.network.connection_variables(fetcher.env))
     assert fetcher.fetch_with(kind, settings) == fetcher.expected(kind)
 
 

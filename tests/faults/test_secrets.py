@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +14,7 @@ from faults import faults
 from faults.upstream import INDEX, PROJECT_URL, RELEASE_URL, SDIST_NAME, sha256
 from faults.world import basic
 
-from wheelyard.errors import FetchError
+from wheelyard.errors import FetchError, IntegrityError
 from wheelyard.model.source import GitSource, UrlSource
 from wheelyard.sources.fetch import fetch_source
 
@@ -195,3 +198,52 @@ def test_ordinary_proxys_credential_is_only_for_it(
     inside = [asked for asked in way_out.asked if asked.method != "CONNECT"]
     assert inside
     assert not any(SECRET in str(asked) or asked.authorization for asked in inside)
+
+
+@pytest.mark.xfail(strict=True, reason="netrc's `default` entry is given to every server")
+@pytest.mark.parametrize("kind", KINDS)
+def test_netrc_entry_for_every_host_is_not_for_a_proxy(
+    fetcher: Fetcher, serve: Callable[..., FaultProxy], tmp_path: Path, kind: Kind
+) -> None:
+    """Whoever wrote it did not think of a server that he is told not to trust."""
+    (tmp_path / "home" / ".netrc").write_text(f"default login me password {SECRET}\n")
+    proxy, healthy = serve(), serve()
+    proxy.inject(faults.asks_who_it_is())
+    assert fetcher.fetch(kind, [proxy.url, healthy.url]) == fetcher.expected(kind)
+    assert proxy.asked
+    assert not proxy.saw(SECRET)
+    assert not healthy.saw(SECRET)
+
+
+UNKNOWN = pytest.mark.xfail(strict=True, reason="not known as the name of a secret")
+SECRET_PARAMETERS = (
+    *("token", "X-Amz-Signature"),
+    *(pytest.param(name, marks=UNKNOWN) for name in ("sig", "jwt", "auth")),
+)
+
+
+@pytest.mark.parametrize("name", SECRET_PARAMETERS)
+def test_signature_in_a_redirect_is_not_written_down(
+    fetcher: Fetcher, serve: Callable[..., FaultProxy], name: str
+) -> None:
+    proxy = serve()
+    proxy.inject(faults.redirect_to(f"http://elsewhere.example/file?a=b&{name}={SECRET}"))
+    with pytest.raises((FetchError, IntegrityError), match=r"elsewhere\.example") as caught:
+        fetcher.fetch("release", [proxy.url])
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("words", ["doctor", "doctor --json", "doctor network"])
+def test_report_on_the_network_shows_no_credential(
+    fetcher: Fetcher, serve: Callable[..., FaultProxy], tmp_path: Path, words: str
+) -> None:
+    env = {**fetcher.env, "WHEELYARD_DIRECT": "never", "WHEELYARD_CACHE": str(tmp_path / "cache")}
+    env["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
+    for name in ("GITHUB_PROXIES", "PYTHON_INDEXES", "REDIST_URLS", "HF_ENDPOINTS", "PROXY"):
+        env[f"WHEELYARD_{name}"] = serve().url.replace("://", f"://me:{SECRET}@")
+    command = [sys.executable, "-m", "wheelyard", *words.split()]
+    done = subprocess.run(
+        command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "127.0.0.1" in done.stdout + done.stderr
+    assert SECRET not in done.stdout + done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from typing import TYPE_CHECKING, Literal
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 from faults import faults
 from faults.fetching import GIT, KINDS, TARGETS, Fetcher, Kind
+from faults.upstream import sha256
 
 from wheelyard.errors import FetchError, IntegrityError
 
@@ -246,3 +248,17 @@ def test_closed_port_is_left(
     with pytest.raises(FetchError, match=f"{address(gone)}[^$]*(?i:refused|connect)"):
         fetcher.fetch(kind, [gone.url])
     assert fetcher.fetch(kind, [gone.url, proxies().url]) == fetcher.expected(kind)
+
+
+@pytest.mark.xfail(strict=True, reason="the first manifest that can be read makes the lock")
+def test_manifest_of_a_mirror_is_held_against_another_way(
+    fetcher: Fetcher, proxies: Callable[[], FaultProxy]
+) -> None:
+    """Nothing pins a manifest: a mirror that names other digests must not make the lock alone."""
+    lying, honest = proxies(), proxies()
+    manifest = fetcher.upstream.manifest
+    forged = manifest.replace(sha256(fetcher.upstream.component).encode(), b"0" * 64)
+    lying.inject(faults.other_content(forged), TARGETS["manifest"])
+    with contextlib.suppress(FetchError, IntegrityError):
+        found = fetcher.fetch("manifest", [lying.url, honest.url])
+        assert found == fetcher.expected("manifest")
