@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _LOOK = 0.05
 """Seconds between two looks whether a client that is kept waiting has left."""
-_PATIENCE = 30.0
+PATIENCE = 30.0
 """Seconds until a client that does not leave a stalled or dripping answer is sent away."""
 
 
@@ -237,7 +237,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send_body(asked, reply, is_chunked=is_chunked)
 
     def _send_body(self, asked: Asked, reply: Reply, *, is_chunked: bool) -> None:
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + PATIENCE
         for piece in pieces(reply):
             asked.sent += len(piece)
             framed = (b"%x\r\n" % len(piece), piece, b"\r\n") if is_chunked else (piece,)
@@ -262,7 +262,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _wait_for_the_client_to_leave(self, asked: Asked) -> None:
         self.close_connection = True
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + PATIENCE
         while not self.proxy.stopped.is_set() and not asked.outlasted:
             if select.select([self.connection], [], [], _LOOK)[0]:
                 return

@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
+import socket
+import threading
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 from faults import faults
 from faults.fetching import GIT, KINDS, TARGETS, Fetcher, Kind
+from faults.proxy import PATIENCE
 from faults.upstream import sha256
 
 from wheelyard.errors import FetchError, IntegrityError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from faults.certificates import Certificates
     from faults.faults import Fault
@@ -221,6 +225,40 @@ def test_redirect_to_another_server_is_refused(
     assert fetcher.fetch(kind, [faulty.url, proxies().url]) == fetcher.expected(kind)
 
 
+@pytest.mark.parametrize(("method", "skip"), [("GET", 1), ("POST", 0)], ids=["again", "pack"])
+def test_redirect_of_gits_own_questions_is_refused(
+    fetcher: Fetcher, proxies: Callable[[], FaultProxy], method: str, skip: int
+) -> None:
+    """The first question is ours, and a proxy may tell it from those that git asks."""
+    faulty, elsewhere = proxies(), proxies()
+    faulty.inject(
+        faults.redirect(elsewhere.url), TARGETS["clone"], method=method, skip=skip, times=9
+    )
+    with pytest.raises((FetchError, IntegrityError), match=address(faulty)):
+        fetcher.fetch("clone", [faulty.url])
+    assert elsewhere.asked == []
+    assert fetcher.fetch("clone", [faulty.url, proxies().url]) == fetcher.expected("clone")
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.fits("clone") and not row.in_body], ids=lambda row: row.name
+)
+def test_git_that_is_told_how_to_connect_is_watched_as_well(
+    fetcher: Fetcher, proxies: Callable[[], FaultProxy], tmp_path: Path, row: Row
+) -> None:
+    """Only git knows its own settings then, so that nothing asks before it does."""
+    (tmp_path / "home" / ".gitconfig").write_text("[http]\n\tsslVerify = true\n")
+    faulty, healthy = proxies(), proxies()
+    inject(faulty, row, "clone")
+    assert fetcher.fetch("clone", [faulty.url, healthy.url]) == fetcher.expected("clone")
+    assert fetcher.wrong_things_kept() == []
+    other = fetcher.elsewhere("alone")
+    if not row.is_borne:
+        with pytest.raises((FetchError, IntegrityError), match=address(faulty)):
+            other.fetch("clone", [faulty.url])
+    assert other.wrong_things_kept() == []
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("certificate", ["expired", "unknown", "of_another_host"])
 def test_bad_certificate_is_refused(
@@ -237,6 +275,23 @@ def test_bad_certificate_is_refused(
     assert faulty.asked == []
     healthy = serve(certificate=certificates.good())
     assert fetcher.fetch(kind, [faulty.url, healthy.url]) == fetcher.expected(kind)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("kind", ["clone", "index", "release", "manifest"])
+def test_port_where_nobody_speaks_is_left(
+    fetcher: Fetcher, proxies: Callable[[], FaultProxy], kind: Kind, scheme: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        end = threading.Timer(PATIENCE, silent.close)
+        end.start()
+        url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
+        assert fetcher.fetch(kind, [url, proxies().url]) == fetcher.expected(kind)
+        with pytest.raises(FetchError, match=url):
+            fetcher.elsewhere("alone").fetch(kind, [url])
+        assert end.is_alive(), "somebody waited for a server that never speaks"
+        end.cancel()
+        end.join()
 
 
 @pytest.mark.parametrize("kind", KINDS)
