@@ -27,7 +27,8 @@ def test_build_after_fetch_needs_no_network(wheelyard, farm, own_cache, tmp_path
         pytest.skip("this user may not make network namespaces")
     words = ("tinyscale", "--farm", farm, "--yard", tmp_path / "yard")
     env = {"WHEELYARD_CACHE": str(own_cache)}
-    nothing = env | {"UV_CACHE_DIR": str(tmp_path / "empty"), "WHEELYARD_CACHE": str(tmp_path / "c")}
+    empty = tmp_path / "empty"
+    nothing = {"UV_CACHE_DIR": str(empty / "uv"), "WHEELYARD_CACHE": str(empty / "wheelyard")}
     refused = wheelyard("build", *words, env=nothing, prefix=namespace, check=False)
     assert refused.returncode == 7, refused.stderr
 

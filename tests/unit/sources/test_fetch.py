@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wheelyard.errors import FetchError, IntegrityError
-from wheelyard.model.source import FolderSource, GitSource, SdistSource, Source
+from wheelyard.model.source import FolderSource, GitSource, SdistSource, Source, UrlSource
 from wheelyard.network.indexes import IndexSettings
 from wheelyard.sources.fetch import fetch_source, sdist_path
 
@@ -161,3 +161,12 @@ def test_folder_source_starts_from_the_recipes(fetch: Fetcher) -> None:
 def test_folder_that_cannot_be_used_is_named(fetch: Fetcher, path: str, expected: str) -> None:
     with pytest.raises(FetchError, match=f"{expected}.*{path}|{path}.*{expected}"):
         fetch(FolderSource(path=path))
+
+
+def test_archive_at_a_url_is_kept_under_its_digest_too(fetch: Fetcher) -> None:
+    fetch.upstream.write_bytes(BODY)
+    url = "https://github.com/o/r/releases/download/v1/probe-1.0.tar.gz"
+    source = UrlSource(url=url, filename="probe-1.0.tar.gz", sha256=SHA256, size=len(BODY))
+    fetched = fetch(source)  # the user has it in a folder: nobody is asked
+    assert fetched.path == sdist_path(SOURCE, fetch.cache)
+    assert fetched.digest == f"sha256:{SHA256}"
