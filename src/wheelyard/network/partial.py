@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import queue
+import threading
 from typing import IO, TYPE_CHECKING
 
 import msgspec
@@ -36,6 +38,36 @@ class _Source(msgspec.Struct):
     validator: str
 
 
+class _Digest:
+    """A sha256 that is computed beside the receiving and writing, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self._chunks: queue.Queue[bytes] = queue.Queue(maxsize=8)
+        self._started = False
+
+    def update(self, chunk: bytes) -> None:
+        if not self._started:
+            self._started = True
+            threading.Thread(target=self._run, daemon=True).start()
+        self._chunks.put(chunk)
+
+    def hexdigest(self) -> str:
+        """Return the digest of everything that was put in."""
+        self._chunks.join()
+        return self._sha256.hexdigest()
+
+    def close(self) -> None:
+        """Let the thread end."""
+        if self._started:
+            self._chunks.put(b"")
+
+    def _run(self) -> None:
+        while chunk := self._chunks.get():
+            self._sha256.update(chunk)
+            self._chunks.task_done()
+
+
 class Partial:
     """A file that grows, with its digest so far and where its last bytes came from."""
 
@@ -43,11 +75,11 @@ class Partial:
         self.path = path
         self._stream = stream
         self._source: _Source | None = _load(path)
-        self.digest = hashlib.sha256()
+        self._digest = _Digest()
         self.size = 0
         self._pieces = 0
         while chunk := stream.read(_CHUNK):
-            self.digest.update(chunk)
+            self._digest.update(chunk)
             self.size += len(chunk)
         self._pieces += self.size > 0  # what an earlier run left
 
@@ -77,21 +109,31 @@ class Partial:
         _sidecar(self.path).write_bytes(msgspec.json.encode(self._source))
 
     def append(self, chunk: bytes) -> None:
+        self._digest.update(chunk)
         self._stream.write(chunk)
-        self.digest.update(chunk)
         self.size += len(chunk)
 
     def restart(self) -> None:
         """Forget all bytes."""
-        self._stream.seek(0)
-        self._stream.truncate()
+        if self.size:
+            # not otherwise: ext4 writes out at once what was ever truncated to nothing
+            self._stream.seek(0)
+            self._stream.truncate()
         self._source = None
-        self.digest = hashlib.sha256()
+        self._digest.close()
+        self._digest = _Digest()
         self.size = 0
         self._pieces = 0
 
+    def sha256(self) -> str:
+        """Return the digest of all bytes so far."""
+        return self._digest.hexdigest()
+
     def flush(self) -> None:
         self._stream.flush()
+
+    def close(self) -> None:
+        self._digest.close()
 
 
 @contextlib.contextmanager
@@ -102,11 +144,12 @@ def open_partial(destination: Path) -> Iterator[Partial]:
     """
     path = destination.with_name(f".partial-{destination.name}")
     path.touch()
-    with path.open("r+b", buffering=0) as stream:
+    with path.open("r+b") as stream:
         partial = Partial(path, stream)
         try:
             yield partial
         finally:
+            partial.close()
             if partial.size < _WORTH_KEEPING or not path.exists():
                 path.unlink(missing_ok=True)
                 _sidecar(path).unlink(missing_ok=True)

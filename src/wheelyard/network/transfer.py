@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 IDENTITY = {"Accept-Encoding": "identity"}
 """Not as decoded content: some servers call a .tar.gz an encoding of a .tar."""
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 _LARGE = 8 << 20
 """Bytes from which a second server is asked when the first one hesitates."""
 _CONTENT_RANGE = re.compile(r"bytes (?P<first>\d+)-(?P<last>\d+)/(?P<total>\d+|\*)")
@@ -222,7 +222,7 @@ class _Transfer:
 
     def _verify(self) -> None:
         partial, wanted = self._partial, self._wanted
-        found = partial.digest.hexdigest()
+        found = partial.sha256()
         if found == wanted.sha256 and partial.size == (wanted.size or partial.size):
             return
         pieced, size = partial.is_pieced, partial.size
