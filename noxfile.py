@@ -77,9 +77,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure what wheelyard adds to a bare build, as ratios of one run."""
+    """Measure what wheelyard adds to a bare build, to curl and to git, as ratios."""
     _install(session)
     session.run("python", "benchmarks/orchestration.py", *session.posargs)
+    session.run("python", "benchmarks/network.py")
 
 
 if __name__ == "__main__":

@@ -16,10 +16,13 @@ import pytest
 sys.path.insert(0, os.fspath(Path(__file__).parent))
 
 from native import compile_source, fatbin, link, write_torch_site
+from redist import change_small_site, serve, write_small_site
 from wheels import write_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from redist import Site
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +87,32 @@ def make_torch_site(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
         return write_torch_site(tmp_path_factory.mktemp("torch"), cxx11_abi=cxx11_abi, cuda=cuda)
 
     return site
+
+
+@pytest.fixture
+def redist_site(tmp_path: Path) -> Site:
+    """Return a site of NVIDIA's form with a small CUDA 12.4.1."""
+    return write_small_site(tmp_path / "redist")
+
+
+@pytest.fixture
+def redist_url(redist_site: Site) -> Iterator[str]:
+    """Serve that site; return its URL."""
+    with serve(redist_site.folder) as url:
+        yield url
+
+
+@pytest.fixture
+def dishonest_redist_url(tmp_path: Path) -> Iterator[str]:
+    """Serve a site whose archives are all of them a sign-in page."""
+    site = write_small_site(tmp_path / "dishonest")
+    for archive in site.folder.rglob("*.tar.xz"):
+        archive.write_bytes(b"<!DOCTYPE html><title>Sign in</title>")
+    with serve(site.folder) as url:
+        yield url
+
+
+@pytest.fixture
+def change_component(redist_site: Site) -> Callable[..., None]:
+    """Return a function that publishes a component anew with some files changed."""
+    return functools.partial(change_small_site, redist_site)

@@ -51,7 +51,7 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
             from wheelyard.cli import listing
 
             listing.COMMANDS[arguments.command](arguments, env)
-        case "build" | "fetch":
+        case "build":
             from wheelyard.cli import building
 
             building.COMMANDS[arguments.command](arguments, env)
@@ -63,6 +63,10 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
             from wheelyard.cli import adopting
 
             adopting.adopt(arguments, env)
+        case "fetch":
+            from wheelyard.cli import fetching
+
+            fetching.fetch(arguments, env)
         case "update":
             from wheelyard.cli import updating
 

@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wheelyard.errors import InputFileError, LockError, WheelyardError
+from wheelyard.model.cell import parse_version
 from wheelyard.model.decode import decode_table
 from wheelyard.model.lock import HEADER, Lock, LockRequest
 from wheelyard.model.matrix import Matrix, parse_matrix
 from wheelyard.model.recipe import Patch, Recipe, RecipeVersion, find_recipe, parse_recipe
 from wheelyard.model.recipe_file import MatrixFile, RecipeFile
+from wheelyard.model.redistributables import redist_lock_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from packaging.utils import NormalizedName
+
+    from wheelyard.model.cell import CudaVersion
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +63,12 @@ class Farm:
             )
             raise LockError(msg)
         return Lock(request=request, text=text)
+
+    def redist_lock(self, cuda: CudaVersion) -> Lock | None:
+        """Read the lock of NVIDIA's archives of the newest release of ``cuda``, if there is one."""
+        names = [path.stem for path in self.folder.glob(f"locks/redist/{cuda}.*.toml")]
+        newest = max(names, key=parse_version, default=None)
+        return None if newest is None else self.lock(redist_lock_request(newest))
 
 
 def find_farm_folder(start: Path) -> Path:

@@ -15,7 +15,7 @@ from wheelyard.model.lock import runtime_lock_request
 from wheelyard.model.matrix import parse_machine
 from wheelyard.model.record import Adopted, Built
 from wheelyard.planning.fingerprint import adopted_fingerprint
-from wheelyard.planning.locks import job_locks, torch_lock
+from wheelyard.planning.locks import torch_lock
 from wheelyard.stages import (
     Run,
     Stages,
@@ -178,15 +178,15 @@ def _build_stages(run: Run) -> StoredWheel:
         cache=cache,
         compile_jobs=request.compile_jobs,
     )
-    made = made_of(run, compiled, toolchain, locks=job_locks(job))
+    made = made_of(run, compiled, toolchain, locks=workshop.lock_digests(job))
     return stages.timed("store", lambda: store(run, tested, made))
 
 
 def _adopt_stages(run: Run, judged: JudgedWheel) -> StoredWheel:
     stages = run.stages
-    locks = (torch_lock(run.job.cell.torch), runtime_lock_request(run.job.version))
-    for lock in locks:
-        run.workshop.farm.lock(lock)  # one that is missing is known before anything is made
+    # a lock that is missing is known before anything is made
+    wanted = (torch_lock(run.job.cell.torch), runtime_lock_request(run.job.version))
+    locks = {str(one.path): run.workshop.farm.lock(one).sha256 for one in wanted}
     adopted = take_in(judged, folder=run.work / "upstream", log_path=run.log_path)
     repaired = stages.timed("repair", lambda: repair(run, adopted))
     # what the recipe does not declare is known before gigabytes of torch are fetched

@@ -9,6 +9,7 @@ import os
 import shlex
 import signal
 import subprocess
+import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 TAIL_LINES = 40
 _KILL_AFTER_SECONDS = 5.0
+_WATCH_SECONDS = 0.2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,17 +42,23 @@ def run(
     on_line: Callable[[str], None] | None = None,
     keep_output: bool = True,
     pass_fds: Sequence[int] = (),
+    give_up: Callable[[], str] | None = None,
 ) -> Completed:
     """Run a child to its end and return its output, or raise ``ProcessError`` with its tail.
 
     The output is streamed line by line to ``log_path`` (appended) and ``on_line``. When this
-    process is interrupted the whole process group of the child is ended first.
+    process is interrupted the whole process group of the child is ended first. ``give_up`` is
+    asked now and then: the child is ended when it returns a reason, which ends the tail.
     """
     command = [os.fspath(argument) for argument in arguments]
     logger.debug("+ %s", shlex.join(command))
     kept: list[str] = []
     tail: deque[str] = deque(maxlen=TAIL_LINES)
-    with _started(command, env=env, cwd=cwd, pass_fds=pass_fds) as child, _log(log_path) as log:
+    with (
+        _started(command, env=env, cwd=cwd, pass_fds=pass_fds) as child,
+        _log(log_path) as log,
+        _watched(child, give_up) as reasons,
+    ):
         assert child.stdout is not None
         log(f"+ {shlex.join(command)}\n")
         for line in child.stdout:
@@ -61,6 +69,7 @@ def run(
             if on_line is not None:
                 on_line(line.rstrip("\n"))
         returncode = child.wait()
+    tail.extend(reasons)
     if returncode != 0:
         raise _failure(command, returncode=returncode, tail="".join(tail), log_path=log_path)
     return Completed(output="".join(kept))
@@ -98,6 +107,34 @@ def _started(
         except BaseException:
             _end_group(child)
             raise
+
+
+@contextlib.contextmanager
+def _watched(
+    child: subprocess.Popen[str], give_up: Callable[[], str] | None
+) -> Iterator[list[str]]:
+    """End the child when ``give_up`` returns a reason, and yield the list that it is put into."""
+    reasons: list[str] = []
+    if give_up is None:
+        yield reasons
+        return
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(_WATCH_SECONDS):
+            reason = give_up()
+            if reason:
+                reasons.append(f"{reason}\n")
+                _end_group(child)
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield reasons
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def _end_group(child: subprocess.Popen[str]) -> None:

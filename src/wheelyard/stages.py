@@ -47,10 +47,9 @@ from wheelyard.yard.recording import Compiled, Made, make_record, make_report
 from wheelyard.yard.store import store_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Mapping
 
     from wheelyard.model.job import Job
-    from wheelyard.model.lock import Lock, LockRequest
     from wheelyard.planning.estimate import Estimate
     from wheelyard.planning.fingerprint import PlanFingerprint
     from wheelyard.progress import Progress
@@ -152,6 +151,7 @@ def toolchain_for(job: Job, workshop: Workshop, progress: Progress) -> Toolchain
             cell=job.cell,
             torch_lock=locks.get("torch"),
             toolkit_lock=locks.get("toolkit"),
+            redist=workshop.redistributables(job.cell.torch.cuda),
             build_lock=locks["build"],
             foreign_python=workshop.options.foreign_python if job.foreign_torch else None,
             toolkit_provider=workshop.options.toolkit,
@@ -159,7 +159,7 @@ def toolchain_for(job: Job, workshop: Workshop, progress: Progress) -> Toolchain
             sandbox=workshop.sandbox(),
             cache=workshop.cache,
             env=workshop.env,
-            uv_env=workshop.uv_env(),
+            uv_env=workshop.uv_env(None if job.foreign_torch else job.cell.torch),
         ),
         say=progress.say,
     )
@@ -176,8 +176,22 @@ def runtime_for(run: Run) -> Runtime:
             sandbox=workshop.sandbox(),
             cache=workshop.cache,
             env=workshop.env,
-            uv_env=workshop.uv_env(),
+            uv_env=workshop.uv_env(cell.torch),
         )
+    )
+
+
+def requirements_for(job: Job, workshop: Workshop, runtime: Runtime) -> Path:
+    """Return the folder of what the job's wheel requires beside torch, for its smoke test."""
+    farm = workshop.farm
+    torch = None if job.foreign_torch else farm.lock(torch_lock(job.cell.torch))
+    lock = farm.lock(runtime_lock_request(job.version))
+    return provide_requirements(
+        without(lock.text, frozenset() if torch is None else torch.names),
+        interpreter=runtime.interpreter,
+        cache=workshop.cache,
+        env=workshop.uv_env(),
+        copy=runtime.sandbox.level is SandboxLevel.NONE,
     )
 
 
@@ -302,15 +316,7 @@ def _surroundings(job: Job, runtime: Runtime) -> Surroundings:
 
 def smoke(run: Run, checked: CheckedWheel, runtime: Runtime) -> TestedWheel:
     job, workshop = run.job, run.workshop
-    torch_names = _torch_lock(run).names if not job.foreign_torch else frozenset()
-    runtime_lock = workshop.farm.lock(runtime_lock_request(job.version))
-    requirements = provide_requirements(
-        without(runtime_lock.text, torch_names),
-        interpreter=runtime.interpreter,
-        cache=workshop.cache,
-        env=workshop.uv_env(),
-        copy=runtime.sandbox.level is SandboxLevel.NONE,
-    )
+    requirements = requirements_for(job, workshop, runtime)
     level, devices = _smoke_level(job, workshop)
     return smoke_test(
         checked,
@@ -330,10 +336,6 @@ def smoke(run: Run, checked: CheckedWheel, runtime: Runtime) -> TestedWheel:
     )
 
 
-def _torch_lock(run: Run) -> Lock:
-    return run.workshop.farm.lock(torch_lock(run.job.cell.torch))
-
-
 def _smoke_level(job: Job, workshop: Workshop) -> tuple[TestLevel, tuple[Path, ...]]:
     """Run on the GPU where there is one that the wheel has code for."""
     driver = find_driver(workshop.env)
@@ -345,15 +347,16 @@ def _smoke_level(job: Job, workshop: Workshop) -> tuple[TestLevel, tuple[Path, .
 
 
 def made_of(
-    run: Run, origin: Compiled | AdoptedWheel, runtime: Runtime, *, locks: Iterable[LockRequest]
+    run: Run, origin: Compiled | AdoptedWheel, runtime: Runtime, *, locks: Mapping[str, str]
 ) -> Made:
+    """Gather what a record is made of; ``locks`` are digests by path."""
     return Made(
         job=run.job,
         fingerprint=run.fingerprint,
         origin=origin,
         runtime=runtime,
         seconds=run.stages.seconds,
-        locks={str(lock.path): run.workshop.farm.lock(lock).sha256 for lock in locks},
+        locks=locks,
         created=dt.datetime.now(dt.UTC).replace(microsecond=0),
     )
 

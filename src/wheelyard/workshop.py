@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wheelyard.files import file_sha256
@@ -12,24 +10,30 @@ from wheelyard.machine.folders import cache_folder
 from wheelyard.machine.namespaces import SandboxLevel, find_sandbox
 from wheelyard.model.record import Adopted
 from wheelyard.model.source import FolderSource
-from wheelyard.network.children import uv_environment
-from wheelyard.network.indexes import IndexSettings, read_index_settings
+from wheelyard.network.children import uv_environment, with_pytorch_index
+from wheelyard.network.opening import open_settings
 from wheelyard.planning.fingerprint import (
     PlanFingerprint,
     adopted_fingerprint,
     explain_difference,
     plan_fingerprint,
 )
-from wheelyard.planning.locks import job_locks
+from wheelyard.planning.locks import job_locks, needs_pytorch_index, toolkit_lock, torch_lock
 from wheelyard.planning.plan import JobState, Standing
+from wheelyard.progress import QUIET
 from wheelyard.sources.fetch import fetch_source
+from wheelyard.toolchain.redistributables import Redistributables
 from wheelyard.toolchain.sandbox import Sandbox, choose_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from wheelyard.farm import Farm
+    from wheelyard.model.cell import CudaVersion, TorchBuild
     from wheelyard.model.job import Job
+    from wheelyard.network.indexes import IndexSettings
+    from wheelyard.progress import Transfers
     from wheelyard.sources.values import FetchedSource
     from wheelyard.toolchain.toolkit import Provider
     from wheelyard.yard.store import StoredWheel, Yard
@@ -45,6 +49,8 @@ class Options:
     foreign_python: Path | None = None
     """The interpreter of ``--env``, whose torch is used as it is."""
     use_compile_cache: bool = True
+    network: tuple[str, ...] = ()
+    """``KEY=VALUE`` words of the network's settings."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,9 +64,12 @@ class Workshop:
     indexes: IndexSettings
     options: Options
 
-    def uv_env(self) -> dict[str, str]:
-        """The environment of uv children that install what locks say."""
-        return uv_environment(self.indexes, self.env)
+    def uv_env(self, torch: TorchBuild | None = None) -> dict[str, str]:
+        """The environment of uv children that install what locks say, also those of ``torch``."""
+        child = uv_environment(self.indexes, self.env)
+        if torch is None or not needs_pytorch_index(torch_lock(torch)):
+            return child
+        return with_pytorch_index(child, self.indexes, label=torch.cuda.label)
 
     def sandbox(self) -> Sandbox:
         level = self.options.sandbox or find_sandbox(self.env).level
@@ -75,10 +84,28 @@ class Workshop:
                 patch.filename: file_sha256(farm.patch_path(job.version.recipe, patch))
                 for patch in job.patches
             },
-            locks={str(request.path): farm.lock(request).sha256 for request in job_locks(job)},
+            locks=self.lock_digests(job),
             folder_digest=self._folder_digest(job),
             gcc_major=farm.matrix.gcc_major,
         )
+
+    def redistributables(self, cuda: CudaVersion) -> Redistributables | None:
+        """Return NVIDIA's archives of this CUDA where the farm has their lock."""
+        lock = self.farm.redist_lock(cuda)
+        if lock is None:
+            return None
+        return Redistributables(lock=lock, settings=self.indexes, env=self.env)
+
+    def lock_digests(self, job: Job) -> dict[str, str]:
+        """Digest every lock that the job stands on, by its path.
+
+        Where the index has no whole toolkit, the lock of NVIDIA's archives is one if it is there.
+        """
+        cuda = job.cell.torch.cuda
+        locks = [self.farm.lock(request) for request in job_locks(job)]
+        redist = self.farm.redist_lock(cuda) if toolkit_lock(cuda) is None else None
+        locks += [] if redist is None else [redist]
+        return {str(lock.request.path): lock.sha256 for lock in locks}
 
     def standing(self, job: Job, fingerprint: PlanFingerprint) -> Standing:
         """Say how the job stands against the yard, and for a stale one what changed."""
@@ -104,7 +131,7 @@ class Workshop:
         is_current = stored is not None and not changed_since(stored, job, fingerprint)
         return stored if is_current else None
 
-    def fetch(self, job: Job) -> FetchedSource:
+    def fetch(self, job: Job, transfers: Transfers = QUIET) -> FetchedSource:
         """Bring a job's source into the cache, its bytes verified."""
         return fetch_source(
             job.version.source,
@@ -112,6 +139,7 @@ class Workshop:
             farm=self.farm.folder,
             settings=self.indexes,
             env=self.env,
+            transfers=transfers,
         )
 
     def _folder_digest(self, job: Job) -> str | None:
@@ -135,12 +163,12 @@ def changed_since(stored: StoredWheel, job: Job, fingerprint: PlanFingerprint) -
 
 def open_workshop(farm: Farm, yard: Yard, *, env: Mapping[str, str], options: Options) -> Workshop:
     """Read the user's settings and return the workshop."""
-    home = Path(env.get("HOME", os.path.expanduser("~")))  # noqa: PTH111 - of this user, whoever
+    settings = open_settings(env, options=options.network)
     return Workshop(
         farm=farm,
         yard=yard,
         cache=cache_folder(env),
-        env=env,
-        indexes=read_index_settings(env, home=home, cwd=Path.cwd()),
+        env=settings.env,
+        indexes=settings.indexes,
         options=options,
     )

@@ -11,7 +11,9 @@ import pytest
 import wheelyard
 from wheelyard.errors import InputFileError, LockError, UnknownNameError
 from wheelyard.farm import find_farm_folder, load_farm
+from wheelyard.model.cell import CudaVersion
 from wheelyard.model.lock import LockRequest, build_lock_request
+from wheelyard.model.redistributables import redist_lock_request
 from wheelyard.planning.locks import toolkit_lock, torch_lock
 
 if TYPE_CHECKING:
@@ -164,6 +166,30 @@ def test_lock_cut_short_within_its_header_is_stale(probe_farm: Path) -> None:
     (probe_farm / request.path).write_text(request.header[:-3], encoding="utf-8")
     with pytest.raises(LockError, match="is stale"):
         farm.lock(request)
+
+
+def _write_redist_lock(farm: Path, release: str) -> None:
+    request = redist_lock_request(release)
+    (farm / request.path).parent.mkdir(exist_ok=True)
+    (farm / request.path).write_text(f"{request.header}\n", encoding="utf-8")
+
+
+def test_lock_of_archives_is_that_of_the_newest_release_of_the_cuda(probe_farm: Path) -> None:
+    for release in ("12.8.2", "12.8.10", "12.9.1"):
+        _write_redist_lock(probe_farm, release)
+    farm = load_farm(probe_farm)
+    lock = farm.redist_lock(CudaVersion(12, 8))
+    assert lock is not None
+    assert lock.request.name == "12.8.10"
+    assert farm.redist_lock(CudaVersion(12, 4)) is None
+
+
+def test_stale_lock_of_archives_is_an_error(probe_farm: Path) -> None:
+    _write_redist_lock(probe_farm, "12.8.1")
+    path = probe_farm / "locks/redist/12.8.1.toml"
+    path.write_text("# wheelyard lock of: cuda_gdb; x86_64\n", encoding="utf-8")
+    with pytest.raises(LockError, match=r"is stale.*wheelyard update redist 12\.8\.1"):
+        load_farm(probe_farm).redist_lock(CudaVersion(12, 8))
 
 
 def test_real_farm_loads(real_farm: Farm) -> None:

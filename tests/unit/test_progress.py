@@ -9,7 +9,14 @@ import re
 import pytest
 from rich.console import Console
 
-from wheelyard.progress import LiveProgress, PlainProgress
+from wheelyard.progress import (
+    QUIET,
+    LiveProgress,
+    LiveTransfers,
+    Meter,
+    PlainProgress,
+    PlainTransfers,
+)
 
 
 @pytest.fixture
@@ -94,3 +101,46 @@ def test_live_remark_is_neither_wrapped_nor_taken_for_markup() -> None:
     live, stream = _live()
     live.say("[9.0] " + "long " * 40)
     assert stream.getvalue() == "[9.0] " + "long " * 40 + "\n"
+
+
+def test_meter_says_how_far_how_fast_and_how_long() -> None:
+    meter = Meter(50_000_000, now=100.0)
+    assert meter.describe(10_000_000, now=100.0) == "10.0 of 50.0 MB, 0.0 MB/s"
+    # what an earlier run left was not brought by this one
+    assert meter.describe(20_000_000, now=105.0) == "20.0 of 50.0 MB, 2.0 MB/s, 15 s left"
+
+
+def test_meter_of_an_unknown_size_says_what_is_here() -> None:
+    meter = Meter(None, now=0.0)
+    meter.describe(0, now=0.0)
+    assert meter.describe(3_000_000, now=2.0) == "3.0 MB, 1.5 MB/s"
+
+
+def test_plain_transfer_is_a_line_every_few_seconds(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="wheelyard.progress")
+    now = 0.0
+    with PlainTransfers(clock=lambda: now).transfer("torch.whl", 10_000_000) as report:
+        for second in range(12):
+            now = float(second)
+            report(second * 500_000)
+    assert caplog.messages == [
+        "  torch.whl: 2.5 of 10.0 MB, 0.5 MB/s, 15 s left",
+        "  torch.whl: 5.0 of 10.0 MB, 0.5 MB/s, 10 s left",
+    ]
+
+
+def test_live_transfers_of_several_threads_share_the_terminal() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    transfers = LiveTransfers(console)
+    with transfers.transfer("a.whl", 100) as first, transfers.transfer("b.whl", None) as second:
+        first(50)
+        second(7)
+    with transfers.transfer("c.whl", 1) as third:
+        third(1)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(name in shown for name in ("a.whl", "b.whl", "c.whl"))
+
+
+def test_quiet_transfer_takes_reports_too() -> None:
+    with QUIET.transfer("x", 1) as report:
+        report(1)

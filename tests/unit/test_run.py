@@ -194,3 +194,19 @@ def test_children_of_several_threads_do_not_mix_their_output() -> None:
     for thread in threads:
         thread.join()
     assert outputs == {number: f"{number}\n" * 3 for number in range(4)}
+
+
+def test_child_is_ended_when_it_is_given_up_with_the_reason_last() -> None:
+    lines: list[str] = []
+    with pytest.raises(ProcessError) as caught:
+        run(
+            _sh("echo begun; exec sleep 600"),
+            env=ENV,
+            on_line=lines.append,
+            give_up=lambda: "nothing came" if lines else "",
+        )
+    assert caught.value.tail == "begun\nnothing came\n"
+
+
+def test_child_that_ends_by_itself_is_not_given_up() -> None:
+    assert run(_sh("echo done"), env=ENV, give_up=lambda: "").output == "done\n"

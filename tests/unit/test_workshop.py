@@ -9,6 +9,8 @@ import pytest
 from wheelyard.errors import LockError
 from wheelyard.farm import load_farm
 from wheelyard.machine.namespaces import SandboxLevel
+from wheelyard.model.cell import CudaVersion
+from wheelyard.model.redistributables import redist_lock_request
 from wheelyard.planning.plan import JobState, Standing
 from wheelyard.workshop import Options, Workshop, open_workshop
 from wheelyard.yard.store import open_yard
@@ -70,6 +72,45 @@ def test_change_of_another_file_does_not(
     with (probe_farm / name).open("a", encoding="utf-8") as file:
         file.write("# more\n")
     assert workshop.fingerprint(make_probe_job()).sha256 == before.sha256
+
+
+@pytest.mark.parametrize(
+    ("torch", "release", "changes"),
+    [
+        pytest.param("2.8.0+cu128", "12.8.1", True, id="index-has-no-toolkit"),
+        pytest.param("2.8.0+cu128", "12.9.1", False, id="of-another-cuda"),
+        pytest.param("2.11.0+cu130", "13.0.2", False, id="index-has-one"),
+    ],
+)
+def test_lock_of_archives_decides_the_job_where_the_index_has_no_toolkit(
+    workshop: Workshop,
+    probe_farm: Path,
+    make_probe_job: Callable[..., Job],
+    torch: str,
+    release: str,
+    *,
+    changes: bool,
+) -> None:
+    job = make_probe_job(torch=torch)
+    before = workshop.fingerprint(job)
+    request = redist_lock_request(release)
+    path = probe_farm / request.path
+    path.parent.mkdir()
+    path.write_text(f"{request.header}\n", encoding="utf-8")
+    assert (workshop.fingerprint(job).sha256 != before.sha256) is changes
+    assert (str(request.path) in workshop.lock_digests(job)) is changes
+
+
+def test_archives_are_known_where_the_farm_has_their_lock(
+    workshop: Workshop, probe_farm: Path
+) -> None:
+    assert workshop.redistributables(CudaVersion(12, 8)) is None
+    request = redist_lock_request("12.8.1")
+    (probe_farm / request.path).parent.mkdir()
+    (probe_farm / request.path).write_text(f"{request.header}\n", encoding="utf-8")
+    redist = workshop.redistributables(CudaVersion(12, 8))
+    assert redist is not None
+    assert redist.lock.request == request
 
 
 def test_fingerprint_does_not_depend_on_where_the_farm_lies(

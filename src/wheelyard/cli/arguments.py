@@ -46,19 +46,21 @@ def make_parser() -> argparse.ArgumentParser:
     matrix.add_argument("--impossible", action="store_true", help="show the impossible ones too")
     plan = add("plan", "Show the jobs of the matrix: missing, stale or done.")
     plan.add_argument("select", nargs="?", default="*", help="pattern over identifiers")
-    for name, text in (
-        ("fetch", "Bring a recipe's source into the cache, verified."),
-        ("build", "Build one wheel, check it, try it, and put it into the yard."),
-    ):
-        command = add(name, text, cell, making)
-        command.add_argument("recipe", help="for example causal-conv1d")
+    text = "Bring everything that a build needs into the caches, so that it needs no network."
+    fetch = add("fetch", text, cell, making)
+    fetch.add_argument("recipe", nargs="?", help="one job of this recipe; all jobs without it")
+    fetch.add_argument("--select", default="*", metavar="PATTERN", help="of all jobs, only these")
+    fetch.add_argument("--sources", action="store_true", help="no torch, toolkit and the like")
+    text = "Build one wheel, check it, try it, and put it into the yard."
+    build = add("build", text, cell, making)
+    build.add_argument("recipe", help="for example causal-conv1d")
     _add_wheel_commands(add)
     add("index", "Write the yard's index anew; only pages that changed are written.")
     update = add("update", "Make the locks that the farm needs, or tables of torch's symbols.")
     update.add_argument(
         "kind",
         nargs="?",
-        choices=("torch", "toolkit", "build", "runtime", "symbols"),
+        choices=("torch", "toolkit", "redist", "build", "runtime", "symbols"),
         help="only this kind of lock; or the symbol tables",
     )
     update.add_argument("name", nargs="?", help="only this one, for example 2.11.0+cu130")
@@ -73,7 +75,10 @@ def make_parser() -> argparse.ArgumentParser:
         "what", nargs="*", help="compile, foreign, requirements, sandbox, sources, toolkits, ..."
     )
     clean.add_argument("--all", action="store_true", help="everything but the yard")
-    add("doctor", "Say what this machine can build, and what it lacks.")
+    doctor = add("doctor", "Say what this machine can build, and what it lacks.")
+    doctor.add_argument(
+        "part", nargs="?", choices=("network",), help="measure the mirrors and proxies instead"
+    )
     add("schema", "Print the JSON schema of recipe and matrix files.")
     return parser
 
@@ -119,6 +124,13 @@ def _common() -> argparse.ArgumentParser:
     group.add_argument("--farm", type=Path, metavar="DIR", help="folder with recipes and matrix")
     group.add_argument("--yard", type=Path, metavar="DIR", help="finished wheels (default: yard)")
     group.add_argument("--json", action="store_true", help="the result as JSON on stdout")
+    group.add_argument(
+        "--network",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of the network, for example github-proxies=https://proxy.example/",
+    )
     group.add_argument("--verbose", action="store_true", help="show every command that is run")
     return common
 
@@ -138,7 +150,12 @@ def _making() -> argparse.ArgumentParser:
     making = argparse.ArgumentParser(add_help=False)
     group = making.add_argument_group("how it is built")
     group.add_argument("--jobs", type=int, metavar="N", help="compiles at once")
-    group.add_argument("--toolkit", choices=("auto", "installed", "index"), default="auto")
+    group.add_argument(
+        "--toolkit",
+        choices=("auto", "installed", "index", "redistributable"),
+        default="auto",
+        help="where the CUDA toolkit comes from",
+    )
     group.add_argument("--sandbox", choices=("bubblewrap", "unshare", "none"))
     group.add_argument(
         "--env", type=Path, metavar="PYTHON", help="use the torch of this interpreter as it is"

@@ -1,4 +1,4 @@
-"""Commands that bring sources here and build wheels."""
+"""The command that builds a wheel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from wheelyard.cli.session import open_farm, open_workshop
 from wheelyard.machine.disk import readable_size
 from wheelyard.model.index_page import install_lines
 from wheelyard.model.record import Adopted, Built
-from wheelyard.progress import LiveProgress, PlainProgress, Progress
+from wheelyard.progress import (
+    LiveProgress,
+    LiveTransfers,
+    PlainProgress,
+    PlainTransfers,
+    Progress,
+    Transfers,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -19,17 +26,6 @@ if TYPE_CHECKING:
 
     from wheelyard.pipeline import Outcome
     from wheelyard.workshop import Workshop
-
-
-def fetch(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
-    """Bring one job's source into the cache."""
-    workshop = open_workshop(arguments, open_farm(arguments), env)
-    job, _ = choose_job(arguments, workshop)
-    fetched = workshop.fetch(job)
-    if arguments.json:
-        print_json({"digest": fetched.digest, "path": str(fetched.path)})
-        return
-    print_lines(f"{job.version.label}: {fetched.digest}", str(fetched.path))
 
 
 def build(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
@@ -67,6 +63,15 @@ def make_progress() -> Progress:
     from rich.console import Console  # noqa: PLC0415 - only terminals pay for it
 
     return LiveProgress(Console(stderr=True))
+
+
+def make_transfers() -> Transfers:
+    """Return moving lines for a terminal and plain ones, now and then, for everything else."""
+    if not sys.stderr.isatty():
+        return PlainTransfers()
+    from rich.console import Console  # noqa: PLC0415 - only terminals pay for it
+
+    return LiveTransfers(Console(stderr=True))
 
 
 def _print_outcome(outcome: Outcome, workshop: Workshop) -> None:
@@ -122,4 +127,4 @@ def _outcome_to_json(outcome: Outcome, workshop: Workshop) -> dict[str, object]:
     }
 
 
-COMMANDS = {"build": build, "fetch": fetch}
+COMMANDS = {"build": build}

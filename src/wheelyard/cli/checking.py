@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from wheelyard.abi.libraries import Library
     from wheelyard.abi.symbol_table import SymbolTable
-    from wheelyard.network.indexes import IndexSettings
+    from wheelyard.network.opening import UserSettings
     from wheelyard.network.wheel_index import IndexWheel
     from wheelyard.wheels.findings import CheckReport
 
@@ -56,6 +56,8 @@ class Question:
     machine: Machine
     cache: Path
     env: Mapping[str, str]
+    network: tuple[str, ...]
+    """``KEY=VALUE`` words of the network's settings."""
 
 
 def check(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
@@ -112,7 +114,8 @@ def _wheels_of_url(url: str, question: Question) -> Iterator[Path | IndexWheel]:
 
     filename = unquote(urlsplit(url).path).rpartition("/")[2]
     if not filename.endswith(".whl"):
-        yield from list_index(url, settings=_index_settings(question), env=question.env)
+        settings = _settings(question)
+        yield from list_index(url, settings=settings.indexes, env=settings.env)
         return
     try:
         _, version, build, tags = parse_wheel_filename(filename)
@@ -141,6 +144,7 @@ def _question(arguments: argparse.Namespace, env: Mapping[str, str]) -> Question
         machine=cast("Machine", arguments.machine or platform.machine()),
         cache=cache_folder(env),
         env=dict(env),
+        network=tuple(arguments.network or ()),
     )
 
 
@@ -181,20 +185,21 @@ def _provide_table(question: Question, torch: TorchBuild) -> None:
     # Imported here: it takes 0.2 s, and nearly always the table is there.
     from wheelyard.abi.making_tables import provide_torch_table  # noqa: PLC0415
 
+    settings = _settings(question)
     provide_torch_table(
         torch,
         question.machine,
         cache=question.cache,
-        settings=_index_settings(question),
-        env=question.env,
+        settings=settings.indexes,
+        env=settings.env,
         say=logger.info,
     )
 
 
-def _index_settings(question: Question) -> IndexSettings:
-    from wheelyard.network.indexes import read_index_settings  # noqa: PLC0415
+def _settings(question: Question) -> UserSettings:
+    from wheelyard.network.opening import open_settings  # noqa: PLC0415
 
-    return read_index_settings(question.env, home=Path.home(), cwd=Path.cwd())
+    return open_settings(question.env, options=question.network)
 
 
 def _check_all(
@@ -230,12 +235,13 @@ def _check_one(wheel: Path | IndexWheel, question: Question) -> CheckReport:
 def _download(wheel: IndexWheel, question: Question, folder: Path) -> Path:
     from wheelyard.network.wheel_download import download_wheel  # noqa: PLC0415
 
+    settings = _settings(question)
     return download_wheel(
         wheel.url,
         folder=folder,
         sha256=wheel.sha256,
-        settings=_index_settings(question),
-        env=question.env,
+        settings=settings.indexes,
+        env=settings.env,
     ).path
 
 

@@ -91,8 +91,14 @@ def _has_lock(torch: TorchBuild, farm: Farm) -> bool:
 
 
 def _has_toolkit(cuda: CudaVersion, workshop: Workshop) -> bool:
-    on_index = workshop.options.toolkit != "installed" and toolkit_lock(cuda) is not None
-    return on_index or any(found.version == cuda for found in find_installed_toolkits(workshop.env))
+    """Whether the provider that is asked for, or any, has a toolkit of this CUDA."""
+    asked = workshop.options.toolkit
+    if asked in {"auto", "index"} and toolkit_lock(cuda) is not None:
+        return True
+    if asked in {"auto", "redistributable"} and workshop.farm.redist_lock(cuda) is not None:
+        return True
+    installed = find_installed_toolkits(workshop.env)
+    return asked in {"auto", "installed"} and any(found.version == cuda for found in installed)
 
 
 def _foreign_job(arguments: argparse.Namespace, workshop: Workshop) -> tuple[Job, tuple[str, ...]]:

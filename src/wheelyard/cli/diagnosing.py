@@ -2,29 +2,62 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wheelyard.cli.output import print_json
 from wheelyard.doctor.report import diagnose, to_json, to_text
-from wheelyard.network.indexes import IndexSettings, read_index_settings
+from wheelyard.network.opening import UserSettings, open_settings
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping
 
+    from wheelyard.network.indexes import IndexSettings
+    from wheelyard.network.settings import NetworkSettings
+
 
 def doctor(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Print the whole diagnosis."""
-    home = Path(env.get("HOME", os.path.expanduser("~")))  # noqa: PTH111 - whoever this is
-    settings = read_index_settings(env, home=home, cwd=Path.cwd())
-    lines = diagnose(env, settings=tuple(_rows(settings)))
+    settings = open_settings(env, options=arguments.network)
+    if arguments.part == "network":
+        _doctor_network(arguments, settings)
+        return
+    rows = (*_index_rows(settings.indexes), *_network_rows(settings.indexes.network, env))
+    lines = diagnose(env, settings=rows)
     sys.stdout.write(to_json(lines) if arguments.json else to_text(lines))
 
 
-def _rows(settings: IndexSettings) -> Iterator[tuple[str, str, str]]:
+def _doctor_network(arguments: argparse.Namespace, settings: UserSettings) -> None:
+    """Measure every way out, and suggest an order."""
+    from wheelyard.doctor.network import (  # noqa: PLC0415 - requests takes long to import
+        measure_network,
+        network_to_json,
+        network_to_text,
+    )
+
+    measured = measure_network(settings)
+    if arguments.json:
+        print_json(network_to_json(measured, settings.indexes.network))
+    else:
+        sys.stdout.write(network_to_text(measured, settings.indexes.network))
+
+
+def _network_rows(
+    settings: NetworkSettings, env: Mapping[str, str]
+) -> Iterator[tuple[str, str, str]]:
+    for name, place in settings.origins.items():
+        yield name.replace("_", "-"), settings.shown(name), place
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        for variable in (name, name.upper()):
+            if env.get(variable):
+                yield name.replace("_", " "), env[variable], variable
+
+
+def _index_rows(settings: IndexSettings) -> Iterator[tuple[str, str, str]]:
     for name, origin in settings.origins.items():
+        if origin.tool == "wheelyard":
+            continue  # one of the network's own rows
         value = getattr(settings, name)
         text = ", ".join(value) if isinstance(value, tuple) else str(value)
         yield name.replace("_", " "), text, str(origin)

@@ -42,6 +42,7 @@ def open_workshop(arguments: argparse.Namespace, farm: Farm, env: Mapping[str, s
         sandbox=SandboxLevel(sandbox) if sandbox else None,
         foreign_python=_absolute(getattr(arguments, "env", None)),
         use_compile_cache=not getattr(arguments, "no_compile_cache", False),
+        network=tuple(getattr(arguments, "network", ())),
     )
     yard = open_yard(yard_folder(arguments, farm, env))
     return workshop.open_workshop(farm, yard, env=env, options=options)

@@ -12,10 +12,12 @@ from wheelyard.errors import LockError, UnknownNameError, UsageError
 from wheelyard.files import appearing
 from wheelyard.model.cell import MACHINES, TorchBuild
 from wheelyard.model.lock import LockRequest, build_lock_request, runtime_lock_request
-from wheelyard.model.releases import default_torch_build, torch_release
+from wheelyard.model.redistributables import redist_lock_request
+from wheelyard.model.releases import cuda_release, default_torch_build, torch_release
 from wheelyard.model.words import nearest
-from wheelyard.network.children import uv_environment
-from wheelyard.planning.locks import toolkit_lock, torch_lock
+from wheelyard.network.children import uv_environment, with_pytorch_index
+from wheelyard.planning.locks import needs_pytorch_index, toolkit_lock, torch_lock
+from wheelyard.toolchain.redistributables import resolve_redist_lock
 from wheelyard.toolchain.resolving import resolve_lock
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from wheelyard.farm import Farm
+    from wheelyard.workshop import Workshop
 
 
 def update(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
@@ -34,14 +37,13 @@ def update(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
         return
     farm = open_farm(arguments)
     workshop = open_workshop(arguments, farm, env)
-    resolving = uv_environment(workshop.indexes, env, resolving=True)
-    wanted = _select(wanted_locks(farm), arguments)
+    resolving = uv_environment(workshop.indexes, workshop.env, resolving=True)
+    wanted = _select(farm, arguments)
     made = []
     for request in wanted:
         if not (arguments.again or arguments.name) and _is_current(farm, request):
             continue
-        with tempfile.TemporaryDirectory(prefix="wheelyard-lock-") as scratch:
-            text = resolve_lock(request, env=resolving, scratch=Path(scratch))
+        text = _make(request, workshop, resolving)
         path = farm.folder / request.path
         path.parent.mkdir(parents=True, exist_ok=True)
         with appearing(path) as stream:
@@ -53,6 +55,16 @@ def update(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
         print_json({"locked": made, "wanted": len(wanted)})
     elif not made:
         print_lines(f"all {len(wanted)} locks are up to date")
+
+
+def _make(request: LockRequest, workshop: Workshop, resolving: Mapping[str, str]) -> str:
+    if request.kind == "redist":
+        return resolve_redist_lock(request, settings=workshop.indexes, env=workshop.env)
+    if request.kind == "torch" and needs_pytorch_index(request):
+        label = TorchBuild.parse(request.name).cuda.label
+        resolving = with_pytorch_index(resolving, workshop.indexes, label=label)
+    with tempfile.TemporaryDirectory(prefix="wheelyard-lock-") as scratch:
+        return resolve_lock(request, env=resolving, scratch=Path(scratch))
 
 
 def wanted_locks(farm: Farm) -> Iterator[LockRequest]:
@@ -76,9 +88,27 @@ def wanted_locks(farm: Farm) -> Iterator[LockRequest]:
             yield runtime_lock_request(version)
 
 
-def _select(requests: Iterator[LockRequest], arguments: argparse.Namespace) -> list[LockRequest]:
-    found = list(requests)
+def redist_locks(farm: Farm) -> Iterator[LockRequest]:
+    """Yield the locks of NVIDIA's archives for the CUDAs of the matrix that the index lacks.
+
+    A job can do without: an installed toolkit serves too. So they are made when they are asked
+    for, and from then on kept current with the others.
+    """
+    for cuda in sorted({torch.cuda for torch in farm.matrix.torches}):
+        release = cuda_release(cuda).redistributable_release
+        if toolkit_lock(cuda) is None and release is not None:
+            yield redist_lock_request(release)
+
+
+def _redist_locks_there(farm: Farm) -> Iterator[LockRequest]:
+    for path in sorted(farm.folder.glob("locks/redist/*.toml")):
+        yield redist_lock_request(path.stem)
+
+
+def _select(farm: Farm, arguments: argparse.Namespace) -> list[LockRequest]:
     kind, name = arguments.kind, arguments.name
+    optional = redist_locks(farm) if kind == "redist" else ()
+    found = list(dict.fromkeys((*wanted_locks(farm), *_redist_locks_there(farm), *optional)))
     selected = [
         item
         for item in found
@@ -86,9 +116,12 @@ def _select(requests: Iterator[LockRequest], arguments: argparse.Namespace) -> l
     ]
     if not selected and kind == "torch":
         selected = _unwanted_torch(name)
+    if not selected and kind == "redist" and name is not None:
+        return [redist_lock_request(name)]
     if not selected:
         names = [item.name for item in found if kind is None or item.kind == kind]
-        msg = f"No lock {kind or ''} {name!r} is wanted.{nearest(name or '', names)}"
+        lock = " ".join(word for word in (kind, name and repr(name)) if word)
+        msg = f"No lock {lock} is wanted.{nearest(name or '', names)}"
         raise UnknownNameError(msg)
     return selected
 

@@ -24,7 +24,7 @@ from wheelyard.machine.namespaces import SandboxLevel, find_sandbox
 from wheelyard.model.cell import MACHINES
 from wheelyard.model.possibility import reason_compiler_too_new, reason_driver_too_old
 from wheelyard.model.releases import cuda_release, newest_torch_release, torch_releases
-from wheelyard.network.children import mask_url
+from wheelyard.network.masking import mask_url
 from wheelyard.run import run
 from wheelyard.toolchain.installed_toolkits import (
     TOOLKIT_VARIABLES,
@@ -202,7 +202,10 @@ def _toolkits(env: Mapping[str, str], root: Path) -> Iterator[Line]:
         finding = f"{toolkit.full_version} at {toolkit.path}"
         yield Line(status="ok", subject=f"CUDA {toolkit.version}", finding=finding)
     if not toolkits:
-        finding = "none installed; CUDA 13 is assembled from the Python index when it is needed"
+        finding = (
+            "none installed; CUDA 13 is assembled from the Python index when it is needed, CUDA 12 "
+            "from NVIDIA's archives where the farm has their lock (wheelyard update redist)"
+        )
         yield Line(status="ok", subject="CUDA toolkit", finding=finding)
 
 

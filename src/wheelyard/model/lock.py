@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wheelyard.model.cell import CudaVersion, TorchBuild
     from wheelyard.model.recipe import RecipeVersion
 
-Kind = Literal["torch", "toolkit", "build", "runtime"]
+Kind = Literal["torch", "toolkit", "redist", "build", "runtime"]
 
 HEADER = "# wheelyard lock of: "
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==", re.MULTILINE)
@@ -28,22 +28,24 @@ class LockRequest:
 
     kind: Kind
     name: str
-    """For example ``2.11.0+cu130``, ``13.0`` or ``causal-conv1d-1.7.0``."""
+    """For example ``2.11.0+cu130``, ``13.0``, ``12.4.1`` or ``causal-conv1d-1.7.0``."""
     requirements: tuple[str, ...]
     python: str
-    """The oldest Python that it serves, for example ``3.10``."""
+    """The oldest Python that it serves, for example ``3.10``; empty where none matters."""
     machines: tuple[str, ...]
 
     @property
     def path(self) -> PurePosixPath:
         """Relative to the farm's folder."""
-        return PurePosixPath("locks", self.kind, f"{self.name}.txt")
+        suffix = "toml" if self.kind == "redist" else "txt"
+        return PurePosixPath("locks", self.kind, f"{self.name}.{suffix}")
 
     @property
     def header(self) -> str:
         """The first line of the file, by which a stale lock is known."""
         wanted = ", ".join(self.requirements)
-        return f"{HEADER}{wanted}; Python >= {self.python}; {', '.join(self.machines)}"
+        python = f"; Python >= {self.python}" if self.python else ""
+        return f"{HEADER}{wanted}{python}; {', '.join(self.machines)}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

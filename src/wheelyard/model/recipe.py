@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from typing import TYPE_CHECKING, NoReturn, TypeVar, assert_never
+from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -19,9 +20,10 @@ from wheelyard.model.recipe_file import (
     PatchTable,
     RecipeFile,
     SdistTable,
+    UrlTable,
     VersionTable,
 )
-from wheelyard.model.source import FolderSource, GitSource, SdistSource, Source
+from wheelyard.model.source import FolderSource, GitSource, SdistSource, Source, UrlSource
 from wheelyard.model.words import nearest
 
 if TYPE_CHECKING:
@@ -252,14 +254,17 @@ def _parse_version(
 def _parse_source(
     parser: _Parser, table: VersionTable, *, name: NormalizedName, path: str
 ) -> Source:
-    given = [item for item in (table.sdist, table.git, table.folder) if item is not None]
+    given = [item for item in (table.sdist, table.url, table.git, table.folder) if item is not None]
     if len(given) != 1:
-        parser.refuse(path, f"Give exactly one of sdist, git, folder; there are {len(given)}")
+        parser.refuse(path, f"Give exactly one of sdist, url, git, folder; there are {len(given)}")
     match given[0]:
         case SdistTable() as sdist:
             return SdistSource(
                 name=name, filename=sdist.filename, sha256=sdist.sha256, size=sdist.size
             )
+        case UrlTable() as file:
+            filename = file.filename or unquote(urlsplit(file.url).path).rpartition("/")[2]
+            return UrlSource(url=file.url, filename=filename, sha256=file.sha256, size=file.size)
         case GitTable() as git:
             return GitSource(url=git.url, commit=git.commit, submodules=git.submodules)
         case FolderTable() as folder:
@@ -333,6 +338,8 @@ def source_to_json(source: Source) -> dict[str, object]:
     match source:
         case SdistSource():
             return {"kind": "sdist", "sha256": source.sha256}
+        case UrlSource():
+            return {"kind": "url", "sha256": source.sha256}
         case GitSource():
             return {"commit": source.commit, "kind": "git", "submodules": list(source.submodules)}
         case FolderSource():

@@ -48,6 +48,15 @@ class SdistTable(Table, frozen=True, kw_only=True):
     size: Annotated[int, msgspec.Meta(gt=0, description="bytes")]
 
 
+class UrlTable(Table, frozen=True, kw_only=True):
+    """An archive at a URL, of a release or a model hub."""
+
+    url: Annotated[str, msgspec.Meta(pattern="^https?://[^/]+/.+")]
+    sha256: Sha256
+    size: Annotated[int, msgspec.Meta(gt=0, description="bytes")]
+    filename: str = ""
+
+
 class GitTable(Table, frozen=True, kw_only=True):
     """A git repository at a pinned commit."""
 
@@ -78,6 +87,7 @@ class VersionTable(Table, frozen=True, kw_only=True):
     version: str
     revision: Annotated[int, msgspec.Meta(ge=0)] = 0
     sdist: SdistTable | None = None
+    url: UrlTable | None = None
     git: GitTable | None = None
     folder: FolderTable | None = None
     python: str = ""

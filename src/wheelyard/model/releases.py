@@ -49,6 +49,7 @@ class _CudaEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     gpu_archs: tuple[str, ...]
     maximum_gcc: int
     minimum_driver: str
+    redistributable_release: str | None
     toolkit_packages: tuple[str, ...]
     toolkit_requirement: str | None
 
@@ -137,6 +138,8 @@ class CudaRelease:
     gpu_archs: tuple[GpuArch, ...]
     minimum_driver: str
     """By minor-version compatibility, for example ``580``."""
+    redistributable_release: str | None
+    """The release whose redistributable archives are taken, for example ``12.4.1``, if known."""
     toolkit_packages: tuple[str, ...]
     """The index's packages that make a complete toolkit; empty where there is none."""
     toolkit_requirement: Requirement | None
@@ -284,6 +287,7 @@ def _parse_cuda(cuda: CudaVersion, entry: _CudaEntry) -> CudaRelease:
         clang_below=entry.clang_below,
         gpu_archs=_parse_gpu_archs(entry.gpu_archs),
         minimum_driver=entry.minimum_driver,
+        redistributable_release=entry.redistributable_release,
         toolkit_packages=entry.toolkit_packages,
         toolkit_requirement=None if requirement is None else Requirement(requirement),
         evidence=entry.evidence,

@@ -19,6 +19,18 @@ class SdistSource:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class UrlSource:
+    """An archive at a URL: of a release, or of a model hub; pinned by digest and size."""
+
+    url: str
+    filename: str
+    """For example ``apex-0.1.tar.gz``: the last part of the URL unless the recipe says another."""
+    sha256: str
+    size: int
+    """In bytes."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class GitSource:
     """A git repository at a pinned commit; submodule commits follow from it."""
 
@@ -36,4 +48,4 @@ class FolderSource:
     path: str
 
 
-Source = SdistSource | GitSource | FolderSource
+Source = SdistSource | UrlSource | GitSource | FolderSource

@@ -6,6 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 from wheelyard.errors import FetchError
+from wheelyard.network.health import Health
+from wheelyard.network.masking import mask_url
+from wheelyard.network.routes import PYTORCH, server_of
+from wheelyard.network.uv_indexes import index_variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,17 +66,7 @@ _GIT_CONFIG = {
     "fetch.fsck.missingSpaceBeforeDate": "ignore",
     "fetch.fsck.zeroPaddedFilemode": "ignore",
 }
-_SECRET_PARAMETER = re.compile(
-    r"([?&][\w.-]*(?:credential|key|password|secret|signature|token)[\w.-]*=)[^&\s'\")]+",
-    re.IGNORECASE,
-)
 _GIT_PROTOCOLS = frozenset({"file", "git", "http", "https", "ssh"})
-
-
-def mask_url(text: str) -> str:
-    """Hide the credentials of every URL in ``text``: ``https://***@host/simple/``."""
-    without_userinfo = re.sub(r"(?<=://)[^/\s]+@", "***@", text)
-    return _SECRET_PARAMETER.sub(r"\1***", without_userinfo)
 
 
 def uv_environment(
@@ -94,7 +88,23 @@ def uv_environment(
         child["UV_DEFAULT_INDEX"] = _NOTHING_URL
     elif settings.index_url is not None and (resolving or settings.is_from_pip("index_url")):
         child["UV_DEFAULT_INDEX"] = settings.index_url
+    child |= index_variables(settings)
     return child if resolving else {**child, **_extra_index_variables(settings, env)}
+
+
+def with_pytorch_index(
+    child: Mapping[str, str], settings: IndexSettings, *, label: str
+) -> dict[str, str]:
+    """Return a uv child's environment with PyTorch's own index, or the first mirror of it.
+
+    ``label`` is the CUDA release as the index spells it, for example ``cu128``. For torch builds
+    that the Python index does not have.
+    """
+    health = Health(settings.network.health_path)
+    bases = [mirror.by for mirror in settings.network.pytorch_indexes] or [PYTORCH]
+    base = health.sort(bases, server_of)[0]
+    known = child.get("UV_INDEX", "")
+    return {**child, "UV_INDEX": f"{base.rstrip('/')}/{label} {known}".strip()}
 
 
 def _extra_index_variables(settings: IndexSettings, env: Mapping[str, str]) -> dict[str, str]:
@@ -137,12 +147,14 @@ def git_environment(
     *,
     url: str | None = None,
     config: Mapping[str, str] | None = None,
+    is_detour: bool = False,
 ) -> dict[str, str]:
     """Return the environment of a git child that only moves bytes.
 
     The user's and the system's configuration stay in force for proxies, certificates, credentials
     and ``insteadOf``; hooks, filters, LFS, templates and prompts do not. ``url`` names the
-    repository whose protocol is allowed beside https and ssh, which ``insteadOf`` may lead to.
+    repository whose protocol is allowed beside https and ssh, which ``insteadOf`` may lead to; of
+    a detour (a proxy or mirror of ours) no other than its own is.
     ``config`` is set on top (in the environment, so that credentials are in no log).
     """
     kept = {
@@ -150,7 +162,8 @@ def git_environment(
         for name, value in env.items()
         if not name.startswith("GIT_") or _KEPT_GIT_VARIABLE.fullmatch(name)
     }
-    protocols = {"https", "ssh"} | ({git_protocol(url)} if url is not None else set())
+    protocols = set() if is_detour else {"https", "ssh"}
+    protocols |= {git_protocol(url)} if url is not None else set()
     child = {
         "GIT_HTTP_LOW_SPEED_LIMIT": "1",
         "GIT_HTTP_LOW_SPEED_TIME": "60",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import logging
 import re
@@ -14,26 +15,28 @@ from urllib.parse import urlsplit
 from wheelyard.errors import FetchError, IntegrityError, ProcessError
 from wheelyard.files import disk_errors
 from wheelyard.locking import held
-from wheelyard.network.children import git_environment, git_protocol, mask_url
+from wheelyard.network.children import git_environment, git_protocol
+from wheelyard.network.failover import AllFailedError
+from wheelyard.network.git_fetching import bring_commit, reference, sweep_repository
+from wheelyard.network.indexes import IndexSettings
+from wheelyard.network.masking import mask_url
+from wheelyard.progress import QUIET
 from wheelyard.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from wheelyard.model.source import GitSource
+    from wheelyard.progress import Transfers
 
 logger = logging.getLogger(__name__)
+
+NOTHING_CONFIGURED = IndexSettings()
 
 # $GIT_DIR/info/attributes is stronger than any .gitattributes of the tree: what is exported is
 # what was committed, whatever filters, line ends or placeholders the tree asks for.
 _ATTRIBUTES = (
     "* -text !eol -crlf -ident -filter !working-tree-encoding -export-ignore -export-subst\n"
-)
-# What servers (and git itself, of servers that only hand out files) say when a single commit
-# cannot be had, but the whole history may hold it.
-_REFUSED = re.compile(
-    r"unadvertised object|not our ref|shallow|couldn't find remote ref|no such remote ref",
-    re.IGNORECASE,
 )
 
 
@@ -55,16 +58,28 @@ def repository_name(url: str) -> str:
 
 
 def fetch_commit(
-    source: GitSource, *, repository: Path, env: Mapping[str, str], offline: bool = False
+    source: GitSource,
+    *,
+    repository: Path,
+    env: Mapping[str, str],
+    offline: bool = False,
+    settings: IndexSettings = NOTHING_CONFIGURED,
+    transfers: Transfers = QUIET,
 ) -> None:
     """Bring the pinned commit into the bare ``repository``, and its submodules beside it.
 
     The commits of the submodules follow from the tree; each has a bare cache of its own in
     ``repository``'s folder, so that projects which share a submodule share its cache.
     """
+    fetch = functools.partial(
+        _fetch,
+        settings=dataclasses.replace(settings, offline=offline or settings.offline),
+        env=env,
+        transfers=transfers,
+    )
     root_protocol = git_protocol(source.url)
     pinned = [_root(source, repository)]
-    _fetch(pinned[0], env=env, offline=offline)
+    fetch(pinned[0])
     for path in source.submodules:
         submodule = _resolve_submodule(PurePosixPath(path), pinned, env=env)
         if git_protocol(submodule.url) not in {root_protocol, "https", "ssh"}:
@@ -73,7 +88,7 @@ def fetch_commit(
                 f"{mask_url(submodule.url)!r}: only {root_protocol}, https and ssh are allowed."
             )
             raise FetchError(msg)
-        _fetch(submodule, env=env, offline=offline)
+        fetch(submodule)
         pinned.append(submodule)
 
 
@@ -108,14 +123,15 @@ def _root(source: GitSource, repository: Path) -> _Pinned:
     return _Pinned(path=path, url=source.url, commit=source.commit, repository=repository)
 
 
-def _fetch(pinned: _Pinned, *, env: Mapping[str, str], offline: bool) -> None:
+def _fetch(
+    pinned: _Pinned, *, settings: IndexSettings, env: Mapping[str, str], transfers: Transfers
+) -> None:
     """Make sure that the bare cache holds the commit, whole."""
     repository = pinned.repository
-    config = {"remote.origin.url": pinned.url}
-    child_env = git_environment(env, url=pinned.url, config=config)
-    if repository.is_dir() and _has_commit(pinned, child_env):
+    local_env = git_environment(env)
+    if repository.is_dir() and _has_commit(pinned, local_env):
         return
-    if offline:
+    if settings.offline:
         msg = (
             f"The commit {pinned.commit} of {mask_url(pinned.url)} is not in {repository}, and "
             "wheelyard is offline. Fetch it on a machine with network and copy that folder."
@@ -123,69 +139,40 @@ def _fetch(pinned: _Pinned, *, env: Mapping[str, str], offline: bool) -> None:
         raise FetchError(msg)
     with held(repository.with_name(f"{repository.name}.lock")) as lock:
         with disk_errors(repository):
-            _prepare(repository, env=child_env, lock=lock)
-        if _has_commit(pinned, child_env):
+            _prepare(repository, env=local_env, lock=lock)
+        if _has_commit(pinned, local_env):
             return
         logger.info("Fetching %s at %s", mask_url(pinned.url), pinned.commit)
-        _fetch_from_origin(pinned, env=child_env, lock=lock)
+        try:
+            bring_commit(
+                pinned.url,
+                pinned.commit,
+                repository=repository,
+                lock=lock,
+                settings=settings,
+                env=env,
+                transfers=transfers,
+            )
+        except AllFailedError as error:
+            raise _fetch_error(pinned, error) from error
 
 
 def _prepare(repository: Path, *, env: Mapping[str, str], lock: int) -> None:
     """Make the bare cache, or clean up after a git that was killed; the lock is held."""
     init = ("init", "--quiet", "--bare", "--template=", "--object-format=sha1")
     _git_anywhere(*init, repository, env=env, lock=lock)
-    for pattern in ("*.lock", "refs/**/*.lock", "reftable/*.lock", "objects/pack/tmp_*"):
-        for stale in repository.glob(pattern):
-            stale.unlink()
+    sweep_repository(repository)
     (repository / "info").mkdir(exist_ok=True)
     (repository / "info" / "attributes").write_text(_ATTRIBUTES, encoding="utf-8")
 
 
-def _fetch_from_origin(pinned: _Pinned, *, env: Mapping[str, str], lock: int) -> None:
-    """Fetch the one commit, or the whole history from a server that does not give one."""
-    single = (f"+{pinned.commit}:{_reference(pinned)}",)
-    try:
-        _fetch_references(pinned, "--depth=1", *single, env=env, lock=lock)
-    except ProcessError as error:
-        if not _REFUSED.search(error.tail):
-            raise _fetch_error(pinned, error) from error
-    else:
-        return
-    logger.info("%s gives no single commit; fetching its history", mask_url(pinned.url))
-    history = ("+refs/heads/*:refs/origin/heads/*", "+refs/tags/*:refs/origin/tags/*")
-    shallow = ("--unshallow",) if (pinned.repository / "shallow").exists() else ()
-    try:
-        _fetch_references(pinned, *shallow, *history, env=env, lock=lock)
-    except ProcessError as error:
-        raise _fetch_error(pinned, error) from error
-    try:
-        _git(pinned.repository, "update-ref", _reference(pinned), pinned.commit, env=env, lock=lock)
-    except ProcessError as error:
-        msg = (
-            f"{mask_url(pinned.url)} has no commit {pinned.commit} in its branches and tags. Its "
-            "history may have been rewritten: pin another commit, or name a mirror that has it."
-        )
-        raise FetchError(msg) from error
-
-
-def _fetch_references(pinned: _Pinned, *arguments: str, env: Mapping[str, str], lock: int) -> None:
-    options = [argument for argument in arguments if argument.startswith("--")]
-    references = [argument for argument in arguments if not argument.startswith("--")]
-    fetch = ("fetch", "--no-tags", "--no-write-fetch-head", *options, "origin", *references)
-    _git(pinned.repository, *fetch, env=env, lock=lock)
-
-
 def _has_commit(pinned: _Pinned, env: Mapping[str, str]) -> bool:
     """Whether a fetch of the commit ended well, which is when its reference was made."""
-    arguments = ("rev-parse", "--quiet", "--verify", f"{_reference(pinned)}^{{commit}}")
+    arguments = ("rev-parse", "--quiet", "--verify", f"{reference(pinned.commit)}^{{commit}}")
     try:
         return _git(pinned.repository, *arguments, env=env).strip() == pinned.commit
     except ProcessError:
         return False
-
-
-def _reference(pinned: _Pinned) -> str:
-    return f"refs/wheelyard/{pinned.commit}"
 
 
 def _resolve_submodule(
@@ -249,18 +236,18 @@ def resolve_submodule_url(parent: str, url: str) -> str:
     return f"{scheme}{separator}{base}{glue}{url}"
 
 
-def _fetch_error(pinned: _Pinned, error: ProcessError) -> FetchError | IntegrityError:
-    said = mask_url(error.tail.strip())
-    if "fsck error" in said:
+def _fetch_error(pinned: _Pinned, failed: AllFailedError) -> FetchError | IntegrityError:
+    """Say what was asked for a commit and why each answer was none, as one error."""
+    if failed.wrong:
         msg = (
-            f"git refuses what {mask_url(pinned.url)} sent for {pinned.commit}:\n{said}\n"
+            f"git refuses what {mask_url(pinned.url)} sent for {pinned.commit}:\n{failed}\n"
             "Take another commit, or a mirror that sends the right objects."
         )
         return IntegrityError(msg)
     msg = (
-        f"git cannot fetch {pinned.commit} from {mask_url(pinned.url)}:\n{said}\n"
-        "Check that the address can be reached from here; git's own `http.proxy` and "
-        "`url.<base>.insteadOf` settings are honoured."
+        f"git cannot fetch {pinned.commit} from {mask_url(pinned.url)}:\n{failed}\n"
+        "Check that the address can be reached from here; docs/network.md says how to name a "
+        "proxy or mirror. git's own `http.proxy` and `url.<base>.insteadOf` are honoured."
     )
     return FetchError(msg)
 

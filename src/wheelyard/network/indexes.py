@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from wheelyard.errors import InputFileError
+from wheelyard.network.settings import NetworkSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -37,7 +38,7 @@ _LISTS = frozenset({"extra_index_urls", "find_links", "trusted_hosts"})
 class Origin:
     """Where a value was found, for example ``/etc/pip.conf [global]``, or ``UV_INDEX``."""
 
-    tool: Literal["pip", "uv"]
+    tool: Literal["pip", "uv", "wheelyard"]
     place: str
 
     def __str__(self) -> str:
@@ -70,6 +71,8 @@ class IndexSettings:
     offline: bool = False
     origins: Mapping[str, Origin] = dataclasses.field(default_factory=dict)
     """Where each value that is set came from, by the name of its field."""
+    network: NetworkSettings = NetworkSettings()  # noqa: RUF009 - frozen
+    """The proxies and mirrors through which these indexes and everything else are reached."""
 
     @property
     def primary_index_url(self) -> str:
@@ -83,11 +86,41 @@ class IndexSettings:
     @property
     def index_urls(self) -> tuple[str, ...]:
         """The indexes to ask, the primary one first."""
-        return () if self.no_index else (self.primary_index_url, *self.extra_index_urls)
+        if self.no_index:
+            return ()
+        return (*self.mirrored_index_urls, *self.extra_index_urls)
+
+    @property
+    def mirrored_index_urls(self) -> tuple[str, ...]:
+        """The mirrors of the primary index and itself, in the order in which they are asked."""
+        mirrors = self.network.python_indexes
+        if not mirrors:
+            return (self.primary_index_url,)
+        if self.network.direct == "never":
+            return mirrors
+        own = (self.primary_index_url,)
+        found = (*own, *mirrors) if self.network.direct == "first" else (*mirrors, *own)
+        return tuple(dict.fromkeys(found))
 
     def is_from_pip(self, name: str) -> bool:
         """Whether a field's value comes from pip's configuration, which uv does not read."""
         return name in self.origins and self.origins[name].tool == "pip"
+
+
+def with_network(settings: IndexSettings, network: NetworkSettings) -> IndexSettings:
+    """Return ``settings`` reached as ``network`` says, whose own values win where they are set."""
+    values: dict[str, object] = {}
+    if network.certificate:
+        values["certificate"] = network.certificate
+    if network.offline:
+        values["offline"] = True
+    origins = {name: Origin(tool="wheelyard", place=network.origins[name]) for name in values}
+    return dataclasses.replace(
+        settings,
+        network=network,
+        origins={**settings.origins, **origins},
+        **values,  # type: ignore[arg-type]
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from wheelyard.errors import FetchError, IntegrityError
 from wheelyard.files import disk_errors
-from wheelyard.network.children import mask_url
+from wheelyard.network.masking import mask_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

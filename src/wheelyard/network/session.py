@@ -1,4 +1,4 @@
-"""The one HTTP session of wheelyard's own connections: retries, certificates, proxies, netrc."""
+"""The one HTTP session of wheelyard's own connections: certificates, proxies, netrc."""
 
 from __future__ import annotations
 
@@ -23,21 +23,13 @@ if TYPE_CHECKING:
 
     from wheelyard.network.indexes import IndexSettings
 
-ATTEMPTS = 4
 TIMEOUT = (10.0, 30.0)
-"""Seconds to wait for a connection, and for the next bytes."""
-_TRANSIENT_STATUS = (429, 500, 502, 503, 504)
+"""Seconds to wait for a connection, and for the next bytes, where no settings say it."""
 
 
 def retry_policy() -> Retry:
-    """Return how often and how fast a transient error is tried again."""
-    return Retry(
-        total=ATTEMPTS - 1,
-        backoff_factor=0.25,
-        backoff_jitter=0.1,
-        status_forcelist=_TRANSIENT_STATUS,
-        raise_on_status=False,
-    )
+    """Return how often and how fast a body that was cut off is asked for again."""
+    return Retry(total=3, backoff_factor=0.25, backoff_jitter=0.1)
 
 
 def open_session(settings: IndexSettings, env: Mapping[str, str]) -> requests.Session:
@@ -56,7 +48,7 @@ class _Adapter(HTTPAdapter):
     """Chooses proxy and certificates anew for every request, those of a redirect too."""
 
     def __init__(self, settings: IndexSettings, env: Mapping[str, str]) -> None:
-        super().__init__(max_retries=retry_policy())
+        super().__init__(max_retries=0)  # whoever asks decides what is asked again
         self._settings = settings
         self._proxies = _proxies(settings, env)
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit, urlunsplit
 
-from wheelyard.errors import FetchError, IntegrityError, UsageError
+from wheelyard.errors import FetchError, UsageError
 from wheelyard.files import PART, disk_errors, file_sha256
-from wheelyard.network.children import mask_url
+from wheelyard.network.masking import mask_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,16 +55,16 @@ def download_wheel(
 ) -> DownloadedWheel:
     """Bring a wheel to ``folder/<sha256>/<filename>``; with a known digest only once.
 
-    A digest may stand behind the URL too, as indexes write it: ``...whl#sha256=...``.
+    A digest may stand behind the URL too, as indexes write it: ``...whl#sha256=...``. Proxies and
+    mirrors are asked for a file of known digest only.
     """
     parts = urlsplit(url)
     filename = _filename(parts)
     wanted = _wanted_sha256(parts, sha256)
     written = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-    if wanted is not None:
-        path = folder / wanted / filename
-        if path.is_file() and file_sha256(path) == wanted:
-            return DownloadedWheel(path=path, sha256=wanted, url=written)
+    path = folder / (wanted or "") / filename
+    if wanted is not None and path.is_file() and file_sha256(path) == wanted:
+        return DownloadedWheel(path=path, sha256=wanted, url=written)
     if settings.offline:
         msg = (
             f"{filename} is not in the cache, and wheelyard is offline (UV_OFFLINE, or `offline` "
@@ -72,12 +72,23 @@ def download_wheel(
         )
         raise FetchError(msg)
     logger.info("Fetching %s", mask_url(url))
+    if wanted is not None:
+        from wheelyard.network.download import download_known  # noqa: PLC0415 - as below
+        from wheelyard.network.partial import Wanted  # noqa: PLC0415
+
+        download_known(
+            _request_url(parts),
+            Wanted(name=filename, sha256=wanted, size=None),
+            destination=path,
+            settings=settings,
+            env=env,
+        )
+        return DownloadedWheel(path=path, sha256=wanted, url=written)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with _part(folder) as stream:
+            # From the server itself: nobody in between is trusted with an unknown file.
             found = _download(_request_url(parts), stream, settings=settings, env=env)
-            if wanted not in {None, found}:
-                raise _wrong_file(filename, url, wanted=str(wanted), found=found)
             path = folder / found / filename
             path.parent.mkdir(exist_ok=True)
             Path(stream.name).replace(path)
@@ -207,13 +218,3 @@ def _not_had(url: str, error: Exception) -> FetchError:
         "file; `wheelyard doctor` shows which proxy and certificates are used."
     )
     return FetchError(msg)
-
-
-def _wrong_file(filename: str, url: str, *, wanted: str, found: str) -> IntegrityError:
-    msg = (
-        f"{filename} from {mask_url(url)} is not the file that was asked for:\n"
-        f"  expected: sha256 {wanted}\n  found:    sha256 {found}\n"
-        "Nothing of it was kept. Either it was replaced upstream, or something in between changed "
-        "it, or --sha256 is of another file."
-    )
-    return IntegrityError(msg)

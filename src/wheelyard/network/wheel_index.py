@@ -12,7 +12,7 @@ from urllib.request import url2pathname
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from wheelyard.errors import FetchError
-from wheelyard.network.children import mask_url
+from wheelyard.network.masking import mask_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from wheelyard.errors import FetchError
-from wheelyard.network.children import mask_url
+from wheelyard.network.masking import mask_url
 from wheelyard.network.wheel_index import IndexWheel, list_wheels
 
 if TYPE_CHECKING:

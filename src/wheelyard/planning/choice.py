@@ -108,7 +108,10 @@ def _refuse_torch(torch: TorchBuild, offer: Offer) -> str | None:
     if not offer.has_lock(torch):
         return f"torch {torch} has no lock (run `wheelyard update torch {torch}`)."
     if not offer.has_toolkit(torch.cuda):
-        return f"CUDA {torch.cuda} (torch {torch}) is not installed and not on the index whole."
+        return (
+            f"CUDA {torch.cuda} (torch {torch}) is not installed, not on the index whole, and its "
+            "redistributable archives are not locked (`wheelyard update redist`)."
+        )
     if offer.driver is None:
         return None
     return reason_driver_too_old(torch.cuda, driver=offer.driver)

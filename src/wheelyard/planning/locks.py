@@ -32,6 +32,11 @@ def torch_lock(torch: TorchBuild) -> LockRequest:
     )
 
 
+def needs_pytorch_index(request: LockRequest) -> bool:
+    """Whether the lock of a torch build names one that the Python index does not have."""
+    return any("+" in requirement for requirement in request.requirements)
+
+
 def toolkit_lock(cuda: CudaVersion) -> LockRequest | None:
     """The lock of a toolkit from the index, where the index has a whole one."""
     requirement = cuda_release(cuda).toolkit_requirement

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, assert_never
 from wheelyard.errors import FetchError
 from wheelyard.files import disk_errors, file_sha256, sweep_parts
 from wheelyard.locking import held
-from wheelyard.model.source import FolderSource, GitSource, SdistSource
-from wheelyard.network.download import download_sdist
+from wheelyard.model.source import FolderSource, GitSource, SdistSource, UrlSource
+from wheelyard.network.download import download_sdist, download_url
 from wheelyard.network.git import fetch_commit, repository_name
+from wheelyard.progress import QUIET
 from wheelyard.sources.tree import folder_files, tree_digest
 from wheelyard.sources.values import FetchedSource
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from wheelyard.model.source import Source
     from wheelyard.network.indexes import IndexSettings
+    from wheelyard.progress import Transfers
 
 logger = logging.getLogger(__name__)
 
@@ -31,16 +33,23 @@ def fetch_source(
     farm: Path,
     settings: IndexSettings,
     env: Mapping[str, str],
+    transfers: Transfers = QUIET,
 ) -> FetchedSource:
     """Bring ``source`` here, or find it in the cache; its bytes are checked either way."""
     match source:
-        case SdistSource():
+        case SdistSource() | UrlSource():
             path = sdist_path(source, cache)
-            _fetch_sdist(source, path, settings=settings, env=env)
+            _fetch_file(source, path, settings=settings, env=env, transfers=transfers)
             return FetchedSource(source=source, path=path, digest=f"sha256:{source.sha256}")
         case GitSource():
             repository = cache / "sources" / "git" / repository_name(source.url)
-            fetch_commit(source, repository=repository, env=env, offline=settings.offline)
+            fetch_commit(
+                source,
+                repository=repository,
+                env=env,
+                settings=settings,
+                transfers=transfers,
+            )
             return FetchedSource(source=source, path=repository, digest=f"git:{source.commit}")
         case FolderSource():
             folder = _farm_folder(source, farm)
@@ -50,7 +59,7 @@ def fetch_source(
             assert_never(source)
 
 
-def sdist_path(source: SdistSource, cache: Path) -> Path:
+def sdist_path(source: SdistSource | UrlSource, cache: Path) -> Path:
     """Return where the cache has the file: a folder named by the digest, the file by its name."""
     if Path(source.filename).name != source.filename:
         msg = f"{source.filename!r} is no file name. Correct `filename` in the recipe."
@@ -58,8 +67,13 @@ def sdist_path(source: SdistSource, cache: Path) -> Path:
     return cache / "sources" / "sha256" / source.sha256 / source.filename
 
 
-def _fetch_sdist(
-    source: SdistSource, path: Path, *, settings: IndexSettings, env: Mapping[str, str]
+def _fetch_file(
+    source: SdistSource | UrlSource,
+    path: Path,
+    *,
+    settings: IndexSettings,
+    env: Mapping[str, str],
+    transfers: Transfers,
 ) -> None:
     if _is_right(source, path):
         return
@@ -70,10 +84,15 @@ def _fetch_sdist(
             sweep_parts(path.parent)
         if path.exists():
             logger.warning("%s is damaged; fetching it again", path)
-        download_sdist(source, destination=path, settings=settings, env=env)
+        if isinstance(source, UrlSource):
+            download_url(source, destination=path, settings=settings, env=env, transfers=transfers)
+        else:
+            download_sdist(
+                source, destination=path, settings=settings, env=env, transfers=transfers
+            )
 
 
-def _is_right(source: SdistSource, path: Path) -> bool:
+def _is_right(source: SdistSource | UrlSource, path: Path) -> bool:
     with disk_errors(path):
         return path.is_file() and file_sha256(path) == source.sha256
 

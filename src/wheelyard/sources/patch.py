@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, assert_never
 
 from wheelyard.errors import PatchError, ProcessError
 from wheelyard.files import disk_errors, file_sha256
-from wheelyard.model.source import FolderSource, GitSource, SdistSource
-from wheelyard.network.children import git_environment, mask_url
+from wheelyard.model.source import FolderSource, GitSource, SdistSource, UrlSource
+from wheelyard.network.children import git_environment
 from wheelyard.network.git import checkout
+from wheelyard.network.masking import mask_url
 from wheelyard.run import run
 from wheelyard.sources.tree import copy_folder, settle_tree, tree_digest
 from wheelyard.sources.unpack import unpack
@@ -70,7 +71,7 @@ def _appearing_tree(tree: Path) -> Iterator[Path]:
 
 def _lay_out(fetched: FetchedSource, tree: Path, *, env: Mapping[str, str]) -> None:
     match fetched.source:
-        case SdistSource():
+        case SdistSource() | UrlSource():
             unpack(fetched.path, tree)
         case GitSource() as source:
             checkout(source, repository=fetched.path, tree=tree, unpack=_unpack_export, env=env)
@@ -184,7 +185,7 @@ def _hunk(patch: Path, *, file: str, line: int) -> str:
 
 def _describe(fetched: FetchedSource) -> str:
     match fetched.source:
-        case SdistSource(filename=filename):
+        case SdistSource(filename=filename) | UrlSource(filename=filename):
             return filename
         case GitSource(url=url, commit=commit):
             return f"{mask_url(url)} at {commit}"

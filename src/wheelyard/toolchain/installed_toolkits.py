@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TOOLKIT_VARIABLES = ("CUDA_HOME", "CUDA_PATH")
+PROGRAMS = ("bin/nvcc", "bin/ptxas", "bin/cudafe++", "bin/fatbinary", "nvvm/bin/cicc")
+"""Without which a toolkit compiles nothing."""
 _PATTERNS = (
     "usr/local/cuda",
     "usr/local/cuda-*",

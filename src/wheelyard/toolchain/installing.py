@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import uv
 
 from wheelyard.errors import FetchError, ProcessError
-from wheelyard.run import run
+from wheelyard.network.uv_indexes import run_uv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ def install_locked(
     command += ["--target", str(target), "--requirements", str(listing)]
     command += ["--require-hashes", "--no-deps", "--no-build", *options]
     try:
-        run(command, env=env, log_path=log_path)
+        run_uv(command, env=env, log_path=log_path)
     except ProcessError as error:
         msg = f"The locked distributions could not be installed.\n{error.tail.strip()}"
         raise FetchError(msg) from error

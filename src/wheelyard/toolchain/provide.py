@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wheelyard.model.cell import Cell
     from wheelyard.model.lock import Lock
     from wheelyard.toolchain.interpreters import Interpreter
+    from wheelyard.toolchain.redistributables import Redistributables
     from wheelyard.toolchain.sandbox import Sandbox
 
 
@@ -54,6 +55,8 @@ class ToolchainRequest(RuntimeRequest):
 
     toolkit_lock: Lock | None
     """``None`` where the index has no complete toolkit of this CUDA."""
+    redist: Redistributables | None
+    """``None`` where the farm has no lock of NVIDIA's archives for this CUDA."""
     build_lock: Lock
     toolkit_provider: Provider
     gcc_major: int | None
@@ -78,6 +81,7 @@ def provide_toolchain(
         provider=request.toolkit_provider,
         prefer_installed=request.torch_lock is None,
         lock=request.toolkit_lock,
+        redist=request.redist,
         interpreter=interpreter,
         cache=request.cache,
         env=request.env,

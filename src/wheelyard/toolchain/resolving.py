@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import uv
 
 from wheelyard.errors import FetchError, ProcessError
-from wheelyard.run import run
+from wheelyard.network.uv_indexes import run_uv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +48,7 @@ def resolve_lock(request: LockRequest, *, env: Mapping[str, str], scratch: Path)
     child_env = {name: value for name, value in env.items() if name != "UV_NO_CONFIG"}
     child_env["XDG_CONFIG_HOME"] = str(scratch)
     try:
-        run(command, env=child_env, cwd=scratch)
+        run_uv(command, env=child_env, cwd=scratch)
     except ProcessError as error:
         msg = f"No lock {request.name}: uv did not resolve it.\n{error.tail.strip()}"
         raise FetchError(msg) from error

@@ -1,4 +1,4 @@
-"""CUDA toolkits: one that is installed, or one assembled without root from the index's wheels."""
+"""CUDA toolkits: one that is installed, or one assembled without root from wheels or archives."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from wheelyard.errors import MachineError
+from wheelyard.errors import LockError, MachineError
 from wheelyard.folders import make_once
-from wheelyard.toolchain.installed_toolkits import find_installed_toolkits
+from wheelyard.model.releases import cuda_release
+from wheelyard.toolchain.installed_toolkits import PROGRAMS, find_installed_toolkits
 from wheelyard.toolchain.installing import install_locked
+from wheelyard.toolchain.redistributables import assemble_redistributables
 from wheelyard.toolchain.values import Toolkit
 
 if TYPE_CHECKING:
@@ -19,10 +21,10 @@ if TYPE_CHECKING:
     from wheelyard.model.cell import CudaVersion
     from wheelyard.model.lock import Lock
     from wheelyard.toolchain.interpreters import Interpreter
+    from wheelyard.toolchain.redistributables import Redistributables
 
-Provider = Literal["auto", "installed", "index"]
+Provider = Literal["auto", "installed", "index", "redistributable"]
 _LIBRARY = re.compile(r"^(?P<name>lib.+\.so)\.\d+(?:\.\d+)*$")
-_PROGRAMS = ("bin/nvcc", "bin/ptxas", "bin/cudafe++", "bin/fatbinary", "nvvm/bin/cicc")
 
 
 def provide_toolkit(
@@ -35,22 +37,39 @@ def provide_toolkit(
     cache: Path,
     env: Mapping[str, str],
     uv_env: Mapping[str, str],
+    redist: Redistributables | None = None,
 ) -> Toolkit:
     """Return a toolkit of exactly this CUDA minor version.
 
-    ``auto`` takes the one that CUDA_HOME names, then the index's, then any installed one; beside
-    a torch that is there already (``prefer_installed``) an installed one comes first.
+    ``auto`` takes the one that CUDA_HOME names, then the index's, then the one of NVIDIA's
+    redistributable archives where the farm has their lock, then any installed one; beside a torch
+    that is there already (``prefer_installed``) an installed one comes first.
     """
-    installed = _installed(cuda, env)
-    named = env.get("CUDA_HOME") or env.get("CUDA_PATH") or ""
-    # a toolkit that was found bears its name behind all links
-    is_named = installed is not None and bool(named) and installed.path == Path(named).resolve()
-    comes_first = provider == "installed" or is_named or prefer_installed or lock is None
-    if installed is not None and provider != "index" and comes_first:
+    machine = interpreter.machine
+    if provider == "redistributable" and redist is None:
+        raise LockError(_no_redist_lock(cuda))
+    installed = _installed(cuda, env) if provider in {"auto", "installed"} else None
+    if installed is not None and (
+        provider == "installed" or prefer_installed or _is_named(installed, env)
+    ):
         return installed
-    if provider == "installed" or lock is None:
-        raise MachineError(_no_toolkit(cuda, env, on_index=lock is not None))
-    return _assemble(cuda, lock=lock, interpreter=interpreter, cache=cache, env=uv_env)
+    if lock is not None and provider in {"auto", "index"}:
+        return _assemble(cuda, lock=lock, interpreter=interpreter, cache=cache, env=uv_env)
+    if redist is not None and provider in {"auto", "redistributable"}:
+        if redist.archives_for(machine):
+            return assemble_redistributables(redist, machine=machine, cache=cache, env=env)
+        if provider == "redistributable":
+            msg = f"The lock {redist.lock.request.path} has no archives for {machine}."
+            raise MachineError(msg)
+    if installed is not None:
+        return installed
+    raise MachineError(_no_toolkit(cuda, env, on_index=lock is not None))
+
+
+def _is_named(installed: Toolkit, env: Mapping[str, str]) -> bool:
+    """Whether the user names it; one that was found bears its name behind all links."""
+    named = env.get("CUDA_HOME") or env.get("CUDA_PATH") or ""
+    return bool(named) and installed.path == Path(named).resolve()
 
 
 def _installed(cuda: CudaVersion, env: Mapping[str, str]) -> Toolkit | None:
@@ -67,11 +86,20 @@ def _no_toolkit(cuda: CudaVersion, env: Mapping[str, str], *, on_index: bool) ->
     index = (
         "The index's wheels make a whole one: leave out --toolkit installed."
         if on_index
-        else "The index has no complete toolkit of this CUDA."
+        else f"The index has no complete toolkit of this CUDA. {_no_redist_lock(cuda)}"
     )
     return (
         f"No CUDA toolkit {cuda} is installed (found: {found or 'none'}). {index} "
-        f"Install CUDA {cuda} and set CUDA_HOME to its folder."
+        f"Or install CUDA {cuda} and set CUDA_HOME to its folder."
+    )
+
+
+def _no_redist_lock(cuda: CudaVersion) -> str:
+    release = cuda_release(cuda).redistributable_release
+    name = release or f"{cuda}.N (N: a patch level that NVIDIA published)"
+    return (
+        f"The farm has no lock of NVIDIA's redistributable archives of CUDA {cuda}: "
+        f"make it with `wheelyard update redist {name}`."
     )
 
 
@@ -111,7 +139,7 @@ def _fill(folder: Path, *, lock: Lock, interpreter: Interpreter, env: Mapping[st
         scratch=folder,
     )
     tree = _tree(folder)
-    missing = [name for name in _PROGRAMS if not (tree / name).is_file()]
+    missing = [name for name in PROGRAMS if not (tree / name).is_file()]
     if missing:
         msg = f"The toolkit of {lock.request.path} is not complete: no {', '.join(missing)}."
         raise MachineError(msg)

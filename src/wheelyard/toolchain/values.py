@@ -20,7 +20,7 @@ class Toolkit:
 
     path: Path
     cuda: CudaVersion
-    provider: Literal["installed", "index"]
+    provider: Literal["installed", "index", "redistributable"]
     digest: str
     """The lock it was assembled from, or the full version of an installed one."""
 

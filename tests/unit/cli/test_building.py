@@ -278,15 +278,6 @@ def test_job_made_from_other_inputs_is_refused_before_anything_is_built(
     assert "raise `revision` of version 1.1 in recipes/probe.toml above 0" in done.stderr
 
 
-def test_fetch_shows_where_the_source_lies(wheelyard: Run, probe_farm: Path) -> None:
-    done = wheelyard("fetch", "probe", *CELL, "--farm", probe_farm)
-    assert done.returncode == 0
-    label, digest, path = done.stdout.split()
-    assert (label, path) == ("probe-1.1:", str(probe_farm / "source"))
-    result = json.loads(wheelyard("fetch", "probe", *CELL, "--farm", probe_farm, "--json").stdout)
-    assert result == {"digest": digest, "format": 1, "path": path}
-
-
 @pytest.mark.parametrize(("is_terminal", "kind"), [(True, LiveProgress), (False, PlainProgress)])
 def test_terminal_gets_a_moving_line_and_a_log_plain_ones(
     monkeypatch: pytest.MonkeyPatch, *, is_terminal: bool, kind: type[object]

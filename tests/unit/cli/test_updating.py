@@ -9,6 +9,7 @@ import pytest
 
 from wheelyard.cli.updating import wanted_locks
 from wheelyard.farm import load_farm
+from wheelyard.model.cell import CudaVersion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,3 +142,82 @@ def test_lock_that_cannot_be_resolved_leaves_the_old_one(update: Run, probe_farm
     assert done.returncode == 7
     assert "No lock 13.0: uv did not resolve it." in done.stderr
     assert path.read_bytes() == before
+
+
+REDIST = "locks/redist/12.4.1.toml"
+
+
+@pytest.fixture
+def redist_farm(probe_farm: Path, matrix_text: str) -> Path:
+    """Return the farm of the probe with a matrix that wants CUDA 12.4, which no index has."""
+    text = matrix_text.replace("2.8.0+cu128", "2.6.0+cu124")
+    (probe_farm / "matrix.toml").write_text(text, encoding="utf-8")
+    return probe_farm
+
+
+@pytest.fixture
+def mirror(redist_url: str, monkeypatch: pytest.MonkeyPatch, update: Run) -> None:
+    """Name the mirror that the command may ask, and no other site."""
+    monkeypatch.setenv("WHEELYARD_REDIST_URLS", redist_url)
+    monkeypatch.setenv("WHEELYARD_DIRECT", "never")
+
+
+def test_archives_of_the_matrix_are_locked_when_they_are_asked_for(
+    update: Run, redist_farm: Path, mirror: None
+) -> None:
+    done = update("redist")
+    assert (done.returncode, done.stdout) == (0, f"locked {REDIST}\n"), done.stderr
+    lock = load_farm(redist_farm).redist_lock(CudaVersion(12, 4))
+    assert lock is not None
+    assert "cuda_nvcc-linux-sbsa-12.4.131-archive.tar.xz" in lock.text
+
+
+def test_archives_are_not_locked_unasked(update: Run, redist_farm: Path, mirror: None) -> None:
+    update("toolkit")
+    update("torch", "2.11.0+cu130")
+    assert not (redist_farm / REDIST).exists()
+
+
+def test_stale_lock_of_archives_is_made_again_with_the_others(
+    update: Run, probe_farm: Path, mirror: None
+) -> None:
+    update("redist", "12.4.1")
+    path = probe_farm / REDIST
+    text = path.read_text(encoding="utf-8")
+    assert update().stdout == "all 8 locks are up to date\n"
+    path.write_text(text.replace("cuda_profiler_api;", "cuda_gdb;"), encoding="utf-8")
+    assert update().stdout == f"locked {REDIST}\n"
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_release_outside_of_the_matrix_can_be_locked_by_its_name(
+    update: Run, probe_farm: Path, mirror: None
+) -> None:
+    done = update("redist", "12.4.1")
+    assert (done.returncode, done.stdout) == (0, f"locked {REDIST}\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "message"),
+    [
+        pytest.param("12.4.0", 7, "There is no redistrib_12.4.0.json", id="not-on-the-site"),
+        pytest.param("12.4", 2, "'12.4' is not a CUDA release", id="no-patch-level"),
+        pytest.param("../12.4.1", 2, "is not a CUDA release", id="climbs"),
+    ],
+)
+def test_release_that_does_not_exist_is_told(
+    update: Run, probe_farm: Path, mirror: None, name: str, code: int, message: str
+) -> None:
+    done = update("redist", name)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert not list(probe_farm.glob("locks/redist/*"))
+
+
+def test_farm_that_needs_no_archives_says_so(
+    update: Run, write_farm: Callable[..., Path], recipe_text: str
+) -> None:
+    write_farm(matrix='[axes]\npython = ["3.12"]\ntorch = ["2.11.0+cu130"]\n', probe=recipe_text)
+    done = update("redist")
+    assert done.returncode == 4
+    assert "No lock redist is wanted." in done.stderr

@@ -10,7 +10,7 @@ from packaging.version import Version
 from wheelyard.errors import ImpossibleCellError, InputFileError, UnknownNameError
 from wheelyard.model.cell import Cell, CudaVersion, PythonVersion, TorchBuild
 from wheelyard.model.recipe import find_recipe, source_to_json
-from wheelyard.model.source import FolderSource, GitSource, SdistSource
+from wheelyard.model.source import FolderSource, GitSource, SdistSource, UrlSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,13 +77,13 @@ def _cell(python: str, torch: str) -> Cell:
         pytest.param(
             'path = "../source"',
             'path = "../source"\n[versions.git]\nurl = "u"\ncommit = "' + "a" * 40 + '"',
-            "Give exactly one of sdist, git, folder; there are 2 - at `$.versions[1]`",
+            "Give exactly one of sdist, url, git, folder; there are 2 - at `$.versions[1]`",
             id="two-sources",
         ),
         pytest.param(
             '[versions.folder]\npath = "../source"',
             "",
-            "Give exactly one of sdist, git, folder; there are 0 - at `$.versions[1]`",
+            "Give exactly one of sdist, url, git, folder; there are 0 - at `$.versions[1]`",
             id="no-source",
         ),
         pytest.param(
@@ -236,3 +236,18 @@ def test_patches_are_those_of_version_and_cell_in_the_order_of_the_file(probe: R
     assert names("1.1", "2.11.0+cu130") == ["0001-first.patch", "0002-new-torch.patch"]
     assert names("1.1", "2.8.0+cu128") == ["0001-first.patch"]
     assert names("1.0", "2.11.0+cu130") == ["0002-new-torch.patch"]
+
+
+def test_archive_at_a_url_is_named_by_its_end_unless_the_recipe_names_it(
+    parse_text: Callable[[str], Recipe], recipe_text: str
+) -> None:
+    head = recipe_text + '[[versions]]\nversion = "2.0"\n'
+    url = "https://github.com/o/r/releases/download/v1/probe%2B1.0.tar.gz?x=1"
+    table = f'[versions.url]\nurl = "{url}"\nsha256 = "{"1" * 64}"\nsize = 7\n'
+    source = parse_text(head + table).versions[0].source
+    assert isinstance(source, UrlSource)
+    assert (source.filename, source.size) == ("probe+1.0.tar.gz", 7)
+    named = parse_text(head + table + 'filename = "x.zip"\n').versions[0].source
+    assert isinstance(named, UrlSource)
+    assert named.filename == "x.zip"
+    assert source_to_json(source) == {"kind": "url", "sha256": "1" * 64}

@@ -10,8 +10,9 @@ import pytest
 from uv import find_uv_bin
 
 from wheelyard.errors import FetchError
-from wheelyard.network.children import git_environment, git_protocol, mask_url, uv_environment
+from wheelyard.network.children import git_environment, git_protocol, uv_environment
 from wheelyard.network.indexes import IndexSettings, Origin, read_index_settings
+from wheelyard.network.masking import mask_url
 
 if TYPE_CHECKING:
     from pathlib import Path

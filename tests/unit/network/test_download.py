@@ -129,7 +129,7 @@ def test_wrong_bytes_are_refused_with_both_digests(download: Downloader, server:
 
 def test_page_instead_of_the_file_is_refused(download: Downloader, server: Server) -> None:
     server.answer(f"/files/{NAME}", "<html>Log in first</html>", content_type=HTML)
-    with pytest.raises(IntegrityError, match=r"found: .*\(25 bytes\)"):
+    with pytest.raises(IntegrityError, match=r"sent an HTML page instead \(25 bytes\)"):
         download(list_file(server))
 
 
@@ -203,7 +203,7 @@ def test_missing_file_names_every_index_and_what_it_said(
     assert f"{urls[0]}: has no such file" in message
     assert f"{urls[1]}: has no such file" in message
     assert f"{urls[2]}: no project page" in message
-    assert f"{urls[3]}: {gone.url}/files/{NAME} cannot be had (404" in message
+    assert f"{urls[3]}: {gone.url}/files/{NAME} answers 404" in message
     assert f"put the file (sha256 {SHA256}, {len(BODY)} bytes) to {download.destination}" in message
 
 

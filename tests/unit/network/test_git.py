@@ -317,6 +317,7 @@ def test_git_that_outlives_a_killed_process_keeps_the_lock(
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         (folder / "go").write_text("go\n")
         fcntl.flock(stream, fcntl.LOCK_EX)
+    cache.fetch(source)
     assert cache.commits(source) == [source.commit]
 
 

@@ -94,7 +94,7 @@ def test_other_bytes_than_asked_for_are_refused_and_not_kept(
     server: Server, download: Download, folder: Path
 ) -> None:
     server.answer(QUOTED, BODY)
-    with pytest.raises(IntegrityError, match=rf"expected: sha256 {OTHER}\n.*found: .*{SHA256}"):
+    with pytest.raises(IntegrityError, match=rf"expected: sha256 {OTHER}\n.*{SHA256}"):
         download(f"{server.url}{QUOTED}", sha256=OTHER)
     assert not _kept(folder)
 

@@ -148,7 +148,8 @@ def test_reasons_are_given_only_for_what_was_chosen_here(probe: Recipe) -> None:
             (
                 "No cell for probe-1.1 with what is here. torch 2.11.0+cu130 has no lock (run "
                 "`wheelyard update torch 2.11.0+cu130`). CUDA 12.8 (torch 2.10.0+cu128) is not "
-                "installed and not on the index whole. probe-1.1 needs torch >=2.7, the cell has "
+                "installed, not on the index whole, and its redistributable archives are not "
+                "locked (`wheelyard update redist`). probe-1.1 needs torch >=2.7, the cell has "
                 "2.6.0. probe-1.1 needs CUDA >=12.6, the cell has 12.4. `wheelyard matrix` shows "
                 "the cells that are possible."
             ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wheelyard.errors import FetchError, IntegrityError
-from wheelyard.model.source import FolderSource, GitSource, SdistSource, Source
+from wheelyard.model.source import FolderSource, GitSource, SdistSource, Source, UrlSource
 from wheelyard.network.indexes import IndexSettings
 from wheelyard.sources.fetch import fetch_source, sdist_path
 
@@ -100,7 +100,7 @@ def program_that_fetches(fetch: Fetcher) -> str:
         "from wheelyard.model.source import SdistSource\n"
         "from wheelyard.network.indexes import IndexSettings\n"
         "from wheelyard.sources.fetch import fetch_source\n"
-        "if 'kill' in sys.argv: os.fsync = lambda descriptor: os.kill(os.getpid(), 9)\n"
+        "if 'kill' in sys.argv: pathlib.Path.replace = lambda *_: os.kill(os.getpid(), 9)\n"
         f"settings = IndexSettings(no_index=True, find_links=({str(fetch.links)!r},))\n"
         f"cache = pathlib.Path({str(fetch.cache)!r})\n"
         f"fetch_source({SOURCE!r}, cache=cache, farm=cache, settings=settings, env={{}})\n"
@@ -112,7 +112,7 @@ def test_killed_fetch_leaves_nothing_that_a_later_one_trips_over(fetch: Fetcher)
     folder = sdist_path(SOURCE, fetch.cache).parent
     command = [sys.executable, "-c", program_that_fetches(fetch), "kill"]
     assert subprocess.run(command, check=False).returncode == -9
-    assert len(list(folder.glob(".part-probe-1.0.tar.gz.*"))) == 1
+    assert (folder / ".partial-probe-1.0.tar.gz").read_bytes() == BODY
     assert not sdist_path(SOURCE, fetch.cache).exists()
     assert fetch(SOURCE).path.read_bytes() == BODY
     assert sorted(path.name for path in folder.iterdir()) == [".lock", "probe-1.0.tar.gz"]
@@ -161,3 +161,12 @@ def test_folder_source_starts_from_the_recipes(fetch: Fetcher) -> None:
 def test_folder_that_cannot_be_used_is_named(fetch: Fetcher, path: str, expected: str) -> None:
     with pytest.raises(FetchError, match=f"{expected}.*{path}|{path}.*{expected}"):
         fetch(FolderSource(path=path))
+
+
+def test_archive_at_a_url_is_kept_under_its_digest_too(fetch: Fetcher) -> None:
+    fetch.upstream.write_bytes(BODY)
+    url = "https://github.com/o/r/releases/download/v1/probe-1.0.tar.gz"
+    source = UrlSource(url=url, filename="probe-1.0.tar.gz", sha256=SHA256, size=len(BODY))
+    fetched = fetch(source)  # the user has it in a folder: nobody is asked
+    assert fetched.path == sdist_path(SOURCE, fetch.cache)
+    assert fetched.digest == f"sha256:{SHA256}"

@@ -181,7 +181,8 @@ def test_missing_toolkit_is_told_with_what_was_found_and_what_to_do(
     message = str(caught.value)
     assert f"No CUDA toolkit 12.4 is installed (found: 13.0 at {installed}" in message
     assert "The index has no complete toolkit of this CUDA." in message
-    assert "Install CUDA 12.4 and set CUDA_HOME to its folder." in message
+    assert "make it with `wheelyard update redist 12.4.1`." in message
+    assert "Or install CUDA 12.4 and set CUDA_HOME to its folder." in message
 
 
 def test_missing_installed_toolkit_is_told_that_the_index_has_one(

@@ -606,7 +606,9 @@ def code_for_b300(bench: Bench) -> CheckReport:
     )
 
 
-@case(FindingKind.MISSING_SYMBOL, r"1 symbol is missing, wrong CXX11 ABI.*\nc10::detail::torchCheck")
+@case(
+    FindingKind.MISSING_SYMBOL, r"1 symbol is missing, wrong CXX11 ABI.*\nc10::detail::torchCheck"
+)
 def symbol_of_the_other_abi(bench: Bench) -> CheckReport:
     asks = ["_ZN3c106detail14torchCheckFailEPKcS2_jRKSs"]
     return bench.check(files={EXTENSION: bench.extension(asks=asks)})
