@@ -49,10 +49,14 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--megabytes", type=int, default=500)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--proxy", nargs=2, metavar=("REPO", "BASE"), help=argparse.SUPPRESS)
     parser.add_argument("--serve", nargs=2, metavar=("FILE", "CUTS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
         _serve(Path(arguments.serve[0]), int(arguments.serve[1]))
+        return
+    if arguments.proxy:
+        _serve_repository(Path(arguments.proxy[0]), base=arguments.proxy[1])
         return
     logging.basicConfig(level=logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="wheelyard-bench-") as name:
@@ -116,15 +120,10 @@ def compare_clones(folder: Path, runs: int) -> dict[str, object]:
     """Bring one commit of a large repository here with git, and through a prefix proxy with us."""
     upstream = folder / "upstream.git"
     commit = _write_repository(folder / "work", upstream)
-    world = World()
-    world.repositories[HOST] = upstream
-    with (
-        contextlib.closing(FaultProxy(world)) as proxy,
-        contextlib.closing(FaultProxy(world, base="https://github.com")) as mirror,
-    ):
+    with _proxy(upstream, base="") as proxy, _proxy(upstream, base="https://github.com") as mirror:
         target = folder / "clone"
         environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LC_ALL": "C"}
-        clone = ["clone", "--quiet", "--bare", "--depth=1", f"{mirror.url}/maker/large"]
+        clone = ["clone", "--quiet", "--bare", "--depth=1", f"{mirror}/maker/large"]
         checked = ["-c", "transfer.fsckObjects=true", *clone]
 
         def git(arguments: list[str]) -> object:
@@ -134,7 +133,7 @@ def compare_clones(folder: Path, runs: int) -> dict[str, object]:
         ways: dict[str, Callable[[], object]] = {
             "git_clone": lambda: git(clone),
             "git_clone_with_fsck": lambda: git(checked),
-            "wheelyard_through_proxy": lambda: _fetch(proxy.url, commit, target, environment),
+            "wheelyard_through_proxy": lambda: _fetch(proxy, commit, target, environment),
         }
         turns = _take_turns(ways, runs, before=lambda: _empty(target))
         size = sum(path.stat().st_size for path in upstream.rglob("*") if path.is_file())
@@ -238,13 +237,35 @@ def _empty(folder: Path) -> None:
 @contextlib.contextmanager
 def _server(path: Path, *, cuts: int) -> Iterator[str]:
     """Serve a file from a process of its own, which is no slower than the kernel."""
-    command = [sys.executable, __file__, "--serve", str(path), str(cuts)]
+    with _child("--serve", str(path), str(cuts)) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def _proxy(repository: Path, *, base: str) -> Iterator[str]:
+    """Serve a repository from a process of its own: a proxy in ours would share its time."""
+    with _child("--proxy", str(repository), base) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def _child(*arguments: str) -> Iterator[str]:
+    """Run a server of this file and yield the URL that it prints."""
+    command = [sys.executable, __file__, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         try:
             yield child.stdout.readline().strip()
         finally:
             child.terminate()
+
+
+def _serve_repository(repository: Path, *, base: str) -> None:
+    world = World()
+    world.repositories[HOST] = repository
+    with contextlib.closing(FaultProxy(world, base=base)) as proxy:
+        print(proxy.url, flush=True)
+        threading.Event().wait()
 
 
 def _sent(url: str) -> int:

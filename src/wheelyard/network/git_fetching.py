@@ -187,6 +187,7 @@ def route_environment(
         "http.followRedirects": "false",
     }
     bare = {name: value for name, value in env.items() if not name.endswith("ASKPASS")}
+    bare |= _without_default_netrc(env)
     seconds = str(max(1, round(network.stall_timeout)))
     bare = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": seconds, **bare}
     return git_environment(bare, url=url, config=config, is_detour=True)
@@ -197,6 +198,23 @@ def _certificate_variables(network: NetworkSettings) -> dict[str, str]:
     if not path:
         return {}
     return {"GIT_SSL_CAPATH" if Path(path).is_dir() else "GIT_SSL_CAINFO": path}
+
+
+def _without_default_netrc(env: Mapping[str, str]) -> dict[str, str]:
+    """Return what hides a netrc whose ``default`` entry git would tell to every server.
+
+    Of the home folder, git then still reads its own configuration.
+    """
+    from wheelyard.network.session import read_netrc  # noqa: PLC0415 - local routes need none
+
+    home = Path(env.get("HOME", "/"))
+    found = read_netrc({"HOME": str(home)})
+    if found is None or "default" not in found.hosts:
+        return {}
+    xdg = Path(env.get("XDG_CONFIG_HOME") or home / ".config", "git", "config")
+    config = next((path for path in (home / ".gitconfig", xdg) if path.is_file()), None)
+    chosen = env.get("GIT_CONFIG_GLOBAL") or str(config or "/dev/null")
+    return {"HOME": "/nonexistent", "GIT_CONFIG_GLOBAL": chosen}
 
 
 def sweep_repository(repository: Path) -> None:

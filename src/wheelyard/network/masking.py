@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _SECRET_PARAMETER = re.compile(
-    r"([?&][\w.-]*(?:credential|key|password|secret|signature|token)[\w.-]*=)[^&\s'\")]+",
+    r"([?&][\w.-]*(?:credential|key|password|secret|sig|token|jwt|auth)[\w.-]*=)[^&\s'\")]+",
     re.IGNORECASE,
 )
 

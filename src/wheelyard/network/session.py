@@ -86,7 +86,7 @@ class _Credentials(AuthBase):
         self._by_server = {
             _server(url): get_auth_from_url(url) for url in urls if any(get_auth_from_url(url))
         }
-        self._netrc = _read_netrc(env)
+        self._netrc = read_netrc(env)
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         url = request.url or ""
@@ -96,7 +96,8 @@ class _Credentials(AuthBase):
         return HTTPBasicAuth(*found)(request) if any(found) else request
 
     def _netrc_credentials(self, url: str) -> tuple[str, str]:
-        entry = self._netrc.authenticators(urlsplit(url).hostname or "") if self._netrc else None
+        # not `authenticators`: the `default` entry would be told to every proxy and mirror
+        entry = self._netrc.hosts.get(urlsplit(url).hostname or "") if self._netrc else None
         return (entry[0] or entry[1] or "", entry[2] or "") if entry else ("", "")
 
 
@@ -120,7 +121,8 @@ def _proxies(settings: IndexSettings, env: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _read_netrc(env: Mapping[str, str]) -> netrc.netrc | None:
+def read_netrc(env: Mapping[str, str]) -> netrc.netrc | None:
+    """Return the user's file of names and passwords, if there is one."""
     path = Path(env.get("NETRC") or Path(env.get("HOME", "/")) / ".netrc")
     if not path.is_file():
         return None
