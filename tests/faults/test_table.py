@@ -305,7 +305,6 @@ def test_closed_port_is_left(
     assert fetcher.fetch(kind, [gone.url, proxies().url]) == fetcher.expected(kind)
 
 
-@pytest.mark.xfail(strict=True, reason="the first manifest that can be read makes the lock")
 def test_manifest_of_a_mirror_is_held_against_another_way(
     fetcher: Fetcher, proxies: Callable[[], FaultProxy]
 ) -> None:
@@ -317,3 +316,15 @@ def test_manifest_of_a_mirror_is_held_against_another_way(
     with contextlib.suppress(FetchError, IntegrityError):
         found = fetcher.fetch("manifest", [lying.url, honest.url])
         assert found == fetcher.expected("manifest")
+
+
+def test_manifest_that_no_other_way_confirms_is_taken_with_a_warning(
+    fetcher: Fetcher, proxies: Callable[[], FaultProxy], caplog: pytest.LogCaptureFixture
+) -> None:
+    alone = proxies()
+    assert fetcher.fetch("manifest", [alone.url]) == fetcher.expected("manifest")
+    assert "no other way confirms it" in caplog.text
+    caplog.clear()
+    both = [alone.url, proxies().url]
+    assert fetcher.fetch("manifest", both) == fetcher.expected("manifest")
+    assert "confirms" not in caplog.text
