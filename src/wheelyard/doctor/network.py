@@ -59,7 +59,10 @@ def _suggestion(measured: Sequence[Measured], settings: NetworkSettings) -> Iter
     yield ""
     yield "[network]"
     for key, urls in order.items():
-        yield f"{key} = {json.dumps(list(urls))}"
+        if urls:
+            yield f"{key} = {json.dumps(list(urls))}"
+        else:
+            yield f"# nothing that {key} names can be used now: keep it, or name others"
     if settings.direct == "never":
         yield 'direct = "never"'
     else:

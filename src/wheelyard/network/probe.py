@@ -114,7 +114,9 @@ def measure_all(
 
 
 def _ways(settings: IndexSettings, samples: dict[str, Sample]) -> Iterator[_Way]:
-    network = dataclasses.replace(settings.network, direct="last")
+    network = settings.network
+    if network.direct != "never":  # who forbids the straight way is not to be disobeyed here
+        network = dataclasses.replace(network, direct="last")
     configured = {
         "GitHub files": bool(network.github_proxies),
         "GitHub clones": bool(network.github_proxies),
