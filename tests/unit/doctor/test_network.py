@@ -24,7 +24,7 @@ GONE = github("direct", "", reason="does not answer")
 
 
 def suggested(text: str) -> dict[str, object]:
-    table: dict[str, object] = tomllib.loads(text[text.index("[network]") :])["network"]
+    table: dict[str, object] = tomllib.loads(text[text.index("\n[network]\n") :])["network"]
     return table
 
 
