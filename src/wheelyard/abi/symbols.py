@@ -40,6 +40,8 @@ _OLD_STRING: Final = "Ss"
 _CHECK_FAIL: Final = "_ZN3c106detail14torchCheckFailEPKcS2_jRK{}"
 
 _OWN_RELEASES: Final = {"cudnn": "cuDNN", "nccl": "NCCL", "cusparseLt": "cuSPARSELt"}
+# gcc 13's <iostream> names it without any relocation, so that the loader never looks for it.
+_NEVER_LOOKED_UP: Final = "_ZSt21ios_base_library_initv"
 _OTHER_MINOR: Final = "compiled for another minor version of torch"
 
 
@@ -89,6 +91,7 @@ def find_missing_symbols(
             symbol.name: symbol
             for symbol in undefined
             if not symbol.weak
+            and symbol.name != _NEVER_LOOKED_UP
             and not scope.provides(symbol.name, symbol.version)
             and not scope.is_of_driver(symbol.name)
             and (has_python or not _OF_PYTHON.fullmatch(symbol.name))
@@ -154,6 +157,8 @@ def _diagnose(symbol: UndefinedSymbol, demangled: str, scope: Scope) -> tuple[Re
     if own is not None:
         return Reason.PRELOADED, f"unless the package loads its {own.name} before"
     unlinked = _first_with(scope.unlinked, name, symbol.version)
+    if unlinked is not None and unlinked.origin is Origin.CUDA:
+        return Reason.PRELOADED, f"unless the package loads {unlinked.name} before"
     if unlinked is not None:
         return Reason.NOT_LINKED, f"{unlinked.name} has it, but is not asked for"
     if _OF_TORCH.fullmatch(name):

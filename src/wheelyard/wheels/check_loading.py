@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 _PYTHON_SUFFIX = re.compile(r".+\.cpython-(\d{2,3}t?)-[\w-]+\.so")
 _LINKS_TORCH = re.compile(r"lib(?:torch|c10)\w*\.so")
 _WITH_LIBRARY: Final = frozenset({Reason.MISSING_LIBRARY, Reason.CUDA_MAJOR})
+_OF_TORCH: Final = frozenset({Reason.CXX11_ABI, Reason.TORCH_MINOR, Reason.NOT_LINKED})
+_NEWEST_MINOR: Final = 14
 _TABLED_PYTHON: Final = PythonVersion(3, 12)
 
 
@@ -171,9 +173,7 @@ class LoadingCheck:
                 *map(_of_other_machine, others),
                 *_Verdict(judged, is_ours=self._is_ours).findings(),
             ),
-            files=tuple(
-                FileVerdict(member=one.file.member, loads=one.loads, why=one.why) for one in judged
-            ),
+            files=tuple(_verdicts(judged)),
         )
 
     def _system_of(self, surroundings: Surroundings) -> SystemLibraries:
@@ -226,7 +226,9 @@ class _Verdict:
     def _is_spare(self, one: _Judged) -> bool:
         """Whether another file of its family loads in its place."""
         has_other = one.file.family in self._usable_families
-        return not self._is_ours and not one.is_usable and has_other
+        # What differs between alternatives is CUDA or the system, never the torch.
+        of_torch = any(symbol.reason in _OF_TORCH for symbol in one.missing)
+        return not self._is_ours and not one.is_usable and has_other and not of_torch
 
     def _library_findings(self, one: _Judged) -> Iterator[Finding]:
         member, scope = one.file.member, one.scope
@@ -273,6 +275,19 @@ def _judge(file: _File, process: Process, pythons: _Pythons, demangle: Demangler
         )
     unasked = not python and asks_python(file.undefined)
     return _Judged(file=file, scope=scope, missing=missing, unasked_python=unasked)
+
+
+def _verdicts(judged: Sequence[_Judged]) -> Iterator[FileVerdict]:
+    """Say of each file whether it loads; what needs a file that does not, does not either."""
+    failing = {one.file.library.place: one for one in judged if one.loads is False}
+    for one in judged:
+        needed = (failing.get(library.place) for library in one.scope.loaded)
+        broken = next((other for other in needed if other is not None and other is not one), None)
+        if broken is not None and one.loads is not False:
+            why = f"it needs {broken.file.library.name}, which does not load"
+            yield FileVerdict(member=one.file.member, loads=False, why=(*one.why, why))
+        else:
+            yield FileVerdict(member=one.file.member, loads=one.loads, why=one.why)
 
 
 def _grouped(judged: _Judged) -> Iterator[Finding]:
@@ -342,7 +357,13 @@ def _python_of(filename: str, labels: Labels) -> PythonVersion:
             versions.append(PythonVersion.parse(text))
         except UsageError:
             continue
-    return min(versions, default=_TABLED_PYTHON)
+    python = min(versions, default=_TABLED_PYTHON)
+    wanted = labels.metadata.requires_python if labels.metadata is not None else None
+    while not match and wanted is not None and not wanted.contains(f"{python.major}.{python.minor}.99"):
+        if python.minor >= _NEWEST_MINOR:
+            break
+        python = python._replace(minor=python.minor + 1)
+    return python
 
 
 def _tag_pythons(labels: Labels) -> Iterator[str]:
