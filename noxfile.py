@@ -81,6 +81,7 @@ def bench(session: nox.Session) -> None:
     _install(session)
     session.run("python", "benchmarks/orchestration.py", *session.posargs)
     session.run("python", "benchmarks/network.py")
+    session.run("python", "benchmarks/checking.py")
 
 
 if __name__ == "__main__":

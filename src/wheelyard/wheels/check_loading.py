@@ -358,12 +358,15 @@ def _python_of(filename: str, labels: Labels) -> PythonVersion:
         except UsageError:
             continue
     python = min(versions, default=_TABLED_PYTHON)
+    return python if match else _first_wanted(python, labels)
+
+
+def _first_wanted(python: PythonVersion, labels: Labels) -> PythonVersion:
+    """Return the oldest Python from this one on that Requires-Python lets in."""
     wanted = labels.metadata.requires_python if labels.metadata is not None else None
-    while not match and wanted is not None and not wanted.contains(f"{python.major}.{python.minor}.99"):
-        if python.minor >= _NEWEST_MINOR:
-            break
-        python = python._replace(minor=python.minor + 1)
-    return python
+    minors = range(python.minor, _NEWEST_MINOR + 1) if wanted is not None else ()
+    allowed = (one for one in minors if wanted and wanted.contains(f"{python.major}.{one}.99"))
+    return python._replace(minor=next(allowed, python.minor))
 
 
 def _tag_pythons(labels: Labels) -> Iterator[str]:

@@ -55,9 +55,11 @@ class Bench:
         candidates: Sequence[Surroundings] = (),
         requires: Sequence[str] = ("torch",),
         tag: str = TAG,
+        texts: Mapping[str, str] | None = None,
     ) -> CheckReport:
         wheel = self.make_wheel(
             tag=tag,
+            texts=texts,
             files={name: path.read_bytes() for name, path in files.items()},
             requires=requires,
         )
@@ -275,3 +277,44 @@ def test_symbol_table_leads_to_the_same_verdict_as_the_torch_that_it_was_made_fr
     files = {"_C.so": good, "_D.so": bad}
     assert bench.check(files, torch=real).findings == bench.check(files, torch=tabled).findings
     assert not bench.check(files, torch=tabled).passed
+
+
+def test_symbol_that_the_loader_never_looks_up_is_not_missing(bench: Bench) -> None:
+    asks = ["_ZSt21ios_base_library_initv"]
+    assert verdicts(bench.check({"_C.so": bench.module("_C.so", asks=asks)})) == {"_C.so": True}
+
+
+def test_symbol_of_a_cuda_library_that_is_not_asked_for_may_be_preloaded(bench: Bench) -> None:
+    report = bench.check({"_C.so": bench.module("_C.so", asks=["cublasCreate_v2"])})
+    assert loading_findings(report) == [(FindingKind.NOT_CHECKED, Severity.WARNING)]
+    assert verdicts(report) == {"_C.so": None}
+
+
+def test_alternative_for_another_torch_is_no_alternative(bench: Bench) -> None:
+    c10 = bench.make_site() / "torch/lib/libc10.so"
+    files = {
+        "demo/_C_90.so": bench.module("_C_90.so", asks=["_ZN3c107missingEv"], needs=[c10]),
+        "demo/_C_100.so": bench.module("_C_100.so", needs=[c10]),
+    }
+    assert not bench.check(files).passed
+
+
+def test_file_that_needs_a_library_which_does_not_load_does_not_load_either(bench: Bench) -> None:
+    c10 = bench.make_site() / "torch/lib/libc10.so"
+    inner = bench.link("libinner.so", asks=["_ZN3c107missingEv"], needs=[c10])
+    options = ["-Wl,-rpath,$ORIGIN"]
+    files = {
+        "demo/_C.so": bench.module("_C.so", needs=[inner], options=options),
+        "demo/libinner.so": inner,
+    }
+    assert verdicts(bench.check(files)) == {"demo/_C.so": False, "demo/libinner.so": False}
+
+
+def test_limited_api_is_asked_of_the_oldest_python_that_the_wheel_lets_in(bench: Bench) -> None:
+    files = {"demo/_C.abi3.so": bench.module("_C.abi3.so", asks=["PyObject_CallNoArgs"])}
+    torch = dataclasses.replace(bench.surroundings(), interpreter=None)
+    tag = f"cp38-abi3-manylinux_2_28_{MACHINE}"
+    assert verdicts(bench.check(files, torch=torch, tag=tag)) == {"demo/_C.abi3.so": False}
+    metadata = "Metadata-Version: 2.1\nName: demo\nVersion: 1.0\nRequires-Python: >=3.10\n\n"
+    report = bench.check(files, torch=torch, tag=tag, texts={"METADATA": metadata})
+    assert verdicts(report) == {"demo/_C.abi3.so": True}
