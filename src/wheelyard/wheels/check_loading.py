@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from wheelyard.wheels.labels import Labels
 
 _PYTHON_SUFFIX = re.compile(r".+\.cpython-(\d{2,3}t?)-[\w-]+\.so")
+_NAMES_TORCH = re.compile(r"torch_?\d")
+_CUDA_NUMBER = re.compile(r"[_-]cu(?:da)?#")
 _LINKS_TORCH = re.compile(r"lib(?:torch|c10)\w*\.so")
 _WITH_LIBRARY: Final = frozenset({Reason.MISSING_LIBRARY, Reason.CUDA_MAJOR})
 _OF_TORCH: Final = frozenset({Reason.CXX11_ABI, Reason.TORCH_MINOR, Reason.NOT_LINKED})
@@ -226,8 +228,9 @@ class _Verdict:
     def _is_spare(self, one: _Judged) -> bool:
         """Whether another file of its family loads in its place."""
         has_other = one.file.family in self._usable_families
-        # What differs between alternatives is CUDA or the system, never the torch.
-        of_torch = any(symbol.reason in _OF_TORCH for symbol in one.missing)
+        # Alternatives are for another CUDA or system; for another torch only if their names say so.
+        names_torch = _NAMES_TORCH.search(one.file.library.name) is not None
+        of_torch = any(symbol.reason in _OF_TORCH for symbol in one.missing) and not names_torch
         return not self._is_ours and not one.is_usable and has_other and not of_torch
 
     def _library_findings(self, one: _Judged) -> Iterator[Finding]:
@@ -386,4 +389,6 @@ def _links_torch(library: Library) -> bool:
 def _family(library: Library) -> str:
     """Return one name for the alternatives; what is for another Python is none."""
     place = str(library.place)
-    return place if _PYTHON_SUFFIX.fullmatch(library.name) else re.sub(r"\d+", "#", place)
+    if _PYTHON_SUFFIX.fullmatch(library.name):
+        return place
+    return _CUDA_NUMBER.sub("", re.sub(r"\d+", "#", place))
