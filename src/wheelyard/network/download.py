@@ -5,20 +5,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 
 from wheelyard.errors import FetchError, IntegrityError
 from wheelyard.files import disk_errors
 from wheelyard.network.failover import AllFailedError, RouteError
 from wheelyard.network.masking import mask_url
 from wheelyard.network.routes import Route, server_of
+from wheelyard.network.wheel_index import local_path
 from wheelyard.progress import QUIET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
 
     import requests
     from pypi_simple import DistributionPackage, ProjectPage
@@ -96,10 +96,10 @@ def download_url(
     with open_session(settings, env) as session:
         ways = [
             _file_way((folder / source.filename).as_uri(), session=session, settings=settings)
-            for folder in filter(None, map(_local_path, settings.find_links))
+            for folder in filter(None, map(local_path, settings.find_links))
             if (folder / source.filename).is_file()
         ]
-        is_asked = not settings.offline or _local_path(source.url) is not None
+        is_asked = not settings.offline or local_path(source.url) is not None
         ways += _url_ways(source.url, session=session, settings=settings) if is_asked else []
         try:
             _bring(source, ways, destination=destination, settings=settings, transfers=transfers)
@@ -222,7 +222,7 @@ class _Finder:
 def _url_ways(url: str, *, session: requests.Session, settings: IndexSettings) -> Iterator[FileWay]:
     from wheelyard.network.transfer import FileWay  # noqa: PLC0415
 
-    if _local_path(url) is not None:
+    if local_path(url) is not None:
         yield _file_way(url, session=session, settings=settings)
         return
     for route in settings.network.routes(url):
@@ -243,7 +243,7 @@ def _open_any(
     """Open a file that an index or a folder names, which may lie here or on GitHub too."""
     from wheelyard.network.asking import open_local  # noqa: PLC0415
 
-    path = _local_path(url)
+    path = local_path(url)
     if path is not None:
         return open_local(path)
     *others, last = settings.network.routes(url)
@@ -290,7 +290,7 @@ def _find_in_links(
     link: str, source: SdistSource, *, session: requests.Session, settings: IndexSettings
 ) -> _Candidate | None:
     """Look into a folder, or at a page with links."""
-    path = _local_path(link)
+    path = local_path(link)
     if path is not None and path.is_dir():
         file = path / source.filename
         return _Candidate(url=file.as_uri()) if file.is_file() else None
@@ -303,7 +303,7 @@ def _find_in_links(
 def _find_on_index(
     index_url: str, source: SdistSource, *, session: requests.Session, settings: IndexSettings
 ) -> _Candidate | None:
-    path = _local_path(index_url)
+    path = local_path(index_url)
     if path is not None:
         return _find_on_local_page(path / source.name / "index.html", source)
     url = f"{index_url.rstrip('/')}/{source.name}/"
@@ -377,14 +377,6 @@ def _read_page(
 
 def _last_part(url: str) -> str:
     return unquote(urlsplit(url).path).rpartition("/")[2]
-
-
-def _local_path(url: str) -> Path | None:
-    """Return the path of a local place, for example ``/opt/wheels`` or ``file:///opt/simple``."""
-    parts = urlsplit(url)
-    if parts.scheme == "file":
-        return Path(url2pathname(parts.path))
-    return Path(url) if not parts.scheme else None
 
 
 def _not_had(

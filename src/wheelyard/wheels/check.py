@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wheelyard.errors import CheckError
+from wheelyard.files import file_sha256
 from wheelyard.wheels.archive import ArchiveError, open_wheel
 from wheelyard.wheels.check_binaries import (
     binary_findings,
@@ -85,8 +85,7 @@ def check(
     symbol is looked for. Compiled files are unpacked into a folder in ``scratch`` for the while.
     """
     try:
-        with wheel.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        sha256 = file_sha256(wheel)
     except OSError as error:
         msg = f"{str(wheel)!r} cannot be read: {error.strerror}. Name an existing wheel."
         raise CheckError(msg) from error
