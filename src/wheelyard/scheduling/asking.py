@@ -51,6 +51,7 @@ def read_ask(line: bytes, *, number: int, cores: int) -> Ask:
         memory=max(0, takes[kind]),
         cores=0 if kind == "question" else threads_of(command, cores=cores),
         name=_name(command),
+        begins=said.kind == "begin",
     )
 
 

@@ -29,6 +29,8 @@ class Ask:
     cores: int = 1
     name: str = ""
     """For people, for example ``csrc/scale.cu``."""
+    begins: bool = False
+    """Whether the job's cache server is started next: it finds what was made before."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +102,9 @@ class Budget:
         """Let a compile wait; a job that never joined does so now, without a claim of its own."""
         if ask.job not in self._members:
             self.join(ask.job)
+        elif ask.begins:
+            self._events += 1
+            self._members[ask.job] = dataclasses.replace(self._members[ask.job], began=self._events)
         self._passed[ask.number] = 0
         self._waiting[ask.number] = dataclasses.replace(
             ask, memory=min(ask.memory, self.memory), cores=max(0, min(ask.cores, self.cores))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wheelyard.files import replace_file
-from wheelyard.toolchain.units import for_any_python, is_device_source, source_of
+from wheelyard.toolchain.units import is_device_source, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,13 +26,14 @@ _PYTHON_HEADERS = re.compile(
     r"|torch/csrc/.*(?:python|pybind).*|(?:pybind11|nanobind)/.*)$"
 )
 _INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"\n]+)[>"]', re.MULTILINE)
+_PYTHON_FOLDER = re.compile(r"/include/python3[.]\d+t?/?$")
 _OUTPUTS = frozenset({"-o", "--output-file", "-odir", "-MF"})
 _MOST_WORDS = 4
 _MOST_SOURCES = 3
 
 
 class KeptUnit(msgspec.Struct, frozen=True, kw_only=True):
-    """A device unit: nvcc's command line for any Python, and the cache's keys of its steps."""
+    """A device unit: nvcc's command line, and the cache's keys of its steps."""
 
     arguments: tuple[str, ...]
     keys: dict[str, str]
@@ -125,7 +126,7 @@ def _calls(steps: Sequence[CacheStep]) -> list[_Call]:
     return [
         _Call(
             source=source_of(call.arguments).rpartition("/source/")[2],
-            arguments=tuple(for_any_python(word) for word in call.arguments),
+            arguments=call.arguments,
             parts=tuple(parts),
         )
         for call, parts in calls.values()
@@ -155,18 +156,23 @@ def _reason(
 
 def _difference(before: Sequence[str], now: Sequence[str]) -> str:
     """Name the words that only one of two command lines has."""
+    old, new = _telling(before), _telling(now)
     said = [
-        *(f"+{word}" for word in _without_outputs(now) if word not in before),
-        *(f"-{word}" for word in _without_outputs(before) if word not in now),
+        *(f"+{word}" for word in new if word not in old),
+        *(f"-{word}" for word in old if word not in new),
     ]
     more = [f"and {len(said) - _MOST_WORDS} more"] if len(said) > _MOST_WORDS else []
     return " ".join([*said[:_MOST_WORDS], *more])
 
 
-def _without_outputs(words: Sequence[str]) -> list[str]:
-    """Where an object is written does not decide what is in it."""
+def _telling(words: Sequence[str]) -> list[str]:
+    """Leave out what decides nothing: where the object goes, and where Python's headers lie."""
     pairs = zip(("", *words[:-1]), words, strict=True)
-    return [word for previous, word in pairs if previous not in _OUTPUTS]
+    return [
+        word
+        for previous, word in pairs
+        if previous not in _OUTPUTS and not _PYTHON_FOLDER.search(word)
+    ]
 
 
 def _changed(kept: KeptUnits, circumstances: Mapping[str, str]) -> str:

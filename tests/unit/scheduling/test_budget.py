@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 from typing import TYPE_CHECKING
@@ -176,6 +177,21 @@ def test_unit_made_since_the_job_began_needs_a_fresh_look_into_the_cache(
     budget.join("g/314")
     budget.ask(make_ask("g/314", "scale"))
     assert [go.fresh for go in budget.admit()] == [False]
+
+
+def test_what_was_made_before_the_cache_server_started_needs_no_fresh_look(
+    make_ask: Callable[..., Ask],
+) -> None:
+    budget = Budget(cores=9, memory=99 * GIB)
+    budget.join("g/312")
+    budget.join("g/313")
+    budget.ask(make_ask("g/312", "scale"))
+    budget.admit()
+    budget.end(1, succeeded=True)
+    begin = make_ask("g/313", kind="question", memory=0, cores=0)
+    budget.ask(dataclasses.replace(begin, begins=True))
+    budget.ask(make_ask("g/313", "scale"))
+    assert [go.fresh for go in budget.admit()] == [False, False]
 
 
 def test_small_compiles_fill_the_room_that_a_large_one_cannot_use_but_not_for_ever(

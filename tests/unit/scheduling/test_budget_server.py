@@ -202,6 +202,23 @@ def test_second_python_waits_for_the_first_and_is_told_to_look_afresh(
     assert [run.fresh for run in sorted(server.runs, key=lambda run: run.started)][-1] is True
 
 
+def test_build_that_begins_takes_nothing_and_is_not_noted(
+    compiling: Callable[..., subprocess.Popen[bytes]], server: BudgetServer
+) -> None:
+    server.join("g/312")
+    server.join("g/313")
+    assert compiling("a.cu", ("true",), job="g/312").wait() == 0
+    _until(lambda: server.runs)
+    env = {"PATH": os.environ["PATH"], "WHEELYARD_BUDGET": str(server.path)}
+    env["WHEELYARD_UNIT"] = json.dumps(_about("g/313"))
+    admit = compiling("z.cu", ("true",)).args
+    assert isinstance(admit, list)
+    subprocess.run([admit[0], "begin", "true"], env=env, check=True)
+    assert compiling("a.cu", ("true",), job="g/313").wait() == 0
+    _until(lambda: len(server.runs) == 3)
+    assert not any(run.fresh for run in server.runs)
+
+
 @pytest.mark.parametrize(
     "rubbish",
     [

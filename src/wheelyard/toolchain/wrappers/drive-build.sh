@@ -21,7 +21,11 @@ start_server() {
 if [ -z "${WHEELYARD_FRESH-}" ]; then
   "${CUDA_HOME-}/bin/nvcc" --help 2>/dev/null | grep -q -e -frandom-seed || export WHEELYARD_NO_SEED=1
 fi
-[ -z "${WHEELYARD_SCCACHE-}" ] || start_server
+if [ -n "${WHEELYARD_SCCACHE-}" ]; then
+  # from here on the budget counts what others make as unknown to this server
+  [ -z "${WHEELYARD_BUDGET-}" ] || "${0%/*}/budget/admit" begin true || exit
+  start_server
+fi
 "$@"
 status=$?
 if [ -n "${WHEELYARD_SCCACHE-}" ]; then
