@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from wheelyard.sources.values import PatchedSource
     from wheelyard.toolchain.admission import Admission
 
-_ERROR = re.compile(r"\b(?:fatal )?error\b\s*[:(]|^\w*Error: |undefined reference")
+_ERROR = re.compile(
+    r"\b(?:fatal )?error\b\s*[:(]|^\w*Error: |undefined reference|\bkilled by signal \d"
+)
 _ERRORS = 6
 _LAST_LINES = 8
 _TIME = re.compile(r"(\d+)m([\d.]+)s")

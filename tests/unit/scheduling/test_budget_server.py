@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from wheelyard.machine.namespaces import SandboxLevel
 from wheelyard.scheduling.budget_server import BudgetServer, UnitRun, serve_budget
+from wheelyard.toolchain.sandbox import Order, Room, Sandbox, choose_sandbox
+from wheelyard.toolchain.values import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -192,6 +195,7 @@ def test_second_python_waits_for_the_first_and_is_told_to_look_afresh(
     compiling("a.cu", (*SLEEP, str(gate)), job="g/312")
     _until(lambda: server.running)
     second = compiling("a.cu", ("true",), job="g/313")
+    _until(lambda: server.waiting)
     host = compiling("a.cpp", ("true",), job="g/313", kind="host")
     assert host.wait() == 0
     assert [ask.job for ask in server.waiting] == ["g/313"]
@@ -200,6 +204,40 @@ def test_second_python_waits_for_the_first_and_is_told_to_look_afresh(
     second.wait()
     _until(lambda: len(server.runs) == 3)
     assert [run.fresh for run in sorted(server.runs, key=lambda run: run.started)][-1] is True
+
+
+@pytest.mark.parametrize("level", SandboxLevel)
+def test_compile_in_every_kind_of_sandbox_reaches_the_budget_outside(
+    open_sandbox: Callable[[SandboxLevel, Path], Sandbox],
+    server: BudgetServer,
+    tools: Path,
+    tmp_path: Path,
+    level: SandboxLevel,
+) -> None:
+    sandbox = (
+        choose_sandbox(level, env=os.environ, scratch=tmp_path / "s")
+        if level is SandboxLevel.NONE
+        else open_sandbox(level, tmp_path / "s")
+    )
+    places = Places(base=sandbox.base)
+    (tmp_path / "work").mkdir()
+    order = Order(
+        command=(str(places.tools / "budget" / "admit"), "device", "/bin/echo", "a.cu"),
+        rooms=(
+            Room(source=tools, inside=places.tools),
+            Room(source=server.path, inside=places.budget),
+            Room(source=tmp_path / "work", inside=places.build, writable=True),
+        ),
+        env={
+            "PATH": "/usr/bin:/bin",
+            "WHEELYARD_BUDGET": str(places.budget),
+            "WHEELYARD_UNIT": json.dumps(_about()),
+        },
+        cwd=places.build,
+    )
+    assert sandbox.run(order).output == "a.cu\n"
+    _until(lambda: server.runs)
+    assert [(run.name, run.status) for run in server.runs] == [("a.cu", 0)]
 
 
 def test_build_that_begins_takes_nothing_and_is_not_noted(
