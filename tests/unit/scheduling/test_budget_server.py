@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 GIB = 2**30
-SLEEP = ("sh", "-c", 'touch "$0.on"; while [ ! -e "$0" ]; do sleep 0.01; done')
+SLEEP = (
+    *("sh", "-c"),
+    'touch "$0.on"; for n in $(seq 3000); do [ ! -e "$0" ] || exit 0; sleep 0.01; done; exit 9',
+)
 """Compiles until a file is there."""
 
 
@@ -74,8 +77,8 @@ def compiling(
 
     yield start
     for child in started:
-        child.kill()
-        child.communicate()
+        with child:
+            child.kill()
 
 
 def _until(condition: Callable[[], object]) -> None:
@@ -131,7 +134,7 @@ def test_killed_client_gives_back_what_it_held_and_takes_its_compiler_along(
     compiling: Callable[..., subprocess.Popen[bytes]], server: BudgetServer, tmp_path: Path
 ) -> None:
     gate, pid = tmp_path / "gate", tmp_path / "pid"
-    script = f'echo $$ >"{pid}.new"; mv "{pid}.new" "{pid}"; while :; do sleep 0.01; done'
+    script = f'echo $$ >"{pid}.new"; mv "{pid}.new" "{pid}"; exec sleep 60'
     running = [compiling("a.cu", ("sh", "-c", script)), compiling("b.cu", (*SLEEP, str(gate)))]
     _until(lambda: len(server.running) == 2)
     waiting = compiling("c.cu", (*SLEEP, str(gate)))
@@ -171,7 +174,7 @@ def test_daemon_that_a_compile_leaves_behind_holds_nothing(
     compiling: Callable[..., subprocess.Popen[bytes]], server: BudgetServer, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
-    script = f"{SLEEP[2]} >/dev/null 2>&1 &".replace("$0", str(gate))
+    script = f"({SLEEP[2]}) >/dev/null 2>&1 &".replace("$0", str(gate))
     child = compiling("a.cu", ("sh", "-c", script))
     assert child.wait() == 0
     _until(lambda: len(server.runs) == 1)
