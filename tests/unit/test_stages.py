@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wheelyard.errors import OutOfMemoryError, ProcessError
+from wheelyard.errors import BuildError, OutOfMemoryError, ProcessError
 from wheelyard.farm import load_farm
 from wheelyard.machine.namespaces import SandboxLevel
 from wheelyard.model.source import FolderSource
@@ -37,6 +37,8 @@ class CrowdedSandbox:
     """Kills compilers while more than so many may run at once, and dirties the tree."""
 
     most: int
+    error: str = KILLED
+    """What the second try ends with."""
     base: Path = Path("/wy")
     level: SandboxLevel = SandboxLevel.UNSHARE
     jobs: list[int] = dataclasses.field(default_factory=list)
@@ -50,11 +52,12 @@ class CrowdedSandbox:
         (rooms["/wy/build"] / "objects").mkdir()
         self.jobs.append(int(order.env["MAX_JOBS"]))
         assert order.log_path is not None
+        output = KILLED if len(self.jobs) == 1 else self.error
         if self.jobs[-1] > self.most:
             with order.log_path.open("a", encoding="utf-8") as log:
-                log.write(KILLED)
+                log.write(output)
             message = "failed"
-            raise ProcessError(message, returncode=1, tail=KILLED, log_path=order.log_path)
+            raise ProcessError(message, returncode=1, tail=output, log_path=order.log_path)
         (rooms["/wy/build"] / "dist" / "probe-1.1-cp312-cp312-linux_x86_64.whl").touch()
         return Completed(output="")
 
@@ -123,6 +126,14 @@ def test_second_kill_ends_the_build(build_in: Callable[..., object]) -> None:
     with pytest.raises(OutOfMemoryError, match="did not suffice for 2 at once"):
         build_in(sandbox, jobs=4)
     assert sandbox.jobs == [4, 2]
+
+
+def test_other_error_of_the_second_try_is_not_taken_for_a_kill(
+    build_in: Callable[..., object],
+) -> None:
+    with pytest.raises(BuildError) as caught:
+        build_in(CrowdedSandbox(most=0, error="a.cu(3): error: no such type\n"), jobs=4)
+    assert not isinstance(caught.value, OutOfMemoryError)
 
 
 def test_one_compile_alone_that_is_killed_is_not_tried_again(

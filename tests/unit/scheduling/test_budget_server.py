@@ -314,8 +314,8 @@ def test_more_connections_than_descriptors_wait_until_some_are_closed(tools: Pat
         import resource, socket, sys, threading, time
         from wheelyard.scheduling.budget_server import serve_budget
         with serve_budget(cores=1, memory=2**40) as server:
-            print(server.path, flush=True)
             resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
+            print(server.path, flush=True)
             sys.stdin.read()
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
@@ -327,6 +327,7 @@ def test_more_connections_than_descriptors_wait_until_some_are_closed(tools: Pat
         many = [socket.socket(socket.AF_UNIX) for _ in range(60)]
         for client in many:
             client.connect(path)
+        _until(lambda: len(list(Path(f"/proc/{child.pid}/fd").iterdir())) == 20)
         last = many[-1]
         line = {"about": _about(), "kind": "device", "command": ["cc", "z.cu"]}
         last.sendall(json.dumps(line).encode() + b"\n")
