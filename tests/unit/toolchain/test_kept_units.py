@@ -76,14 +76,14 @@ def test_path_that_differs_is_named_and_the_python_is_not(tmp_path: Path) -> Non
 def test_path_that_names_the_python_is_a_difference_except_that_of_its_headers(
     tmp_path: Path,
 ) -> None:
-    before = _steps(flags=["-I/opt/3.12.1/include/python3.12", "-frandom-seed=/work/cp312/a.cu"])
+    before = _steps(flags=["-I/opt/3.12.1/include/python3.12", "-frandom-seed=/jobs/cp312/a.cu"])
     now = _steps(
         python="3.13",
-        flags=["-I/opt/3.13.0/include/python3.13", "-frandom-seed=/work/cp313/a.cu"],
+        flags=["-I/opt/3.13.0/include/python3.13", "-frandom-seed=/jobs/cp313/a.cu"],
         key="other",
     )
     (reason,) = _reasons(tmp_path, now, before=before)
-    assert reason.endswith(": +-frandom-seed=/work/cp313/a.cu --frandom-seed=/work/cp312/a.cu")
+    assert reason.endswith(": +-frandom-seed=/jobs/cp313/a.cu --frandom-seed=/jobs/cp312/a.cu")
 
 
 def test_many_differences_are_cut_short(tmp_path: Path) -> None:
