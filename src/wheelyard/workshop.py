@@ -76,7 +76,7 @@ class Workshop:
                 for patch in job.patches
             },
             locks={str(request.path): farm.lock(request).sha256 for request in job_locks(job)},
-            folder_digest=self._folder_digest(job),
+            folder_digest=self.folder_digest(job),
             gcc_major=farm.matrix.gcc_major,
         )
 
@@ -85,13 +85,7 @@ class Workshop:
         stored = self.stored(job, fingerprint)
         if stored is None:
             return Standing(state=JobState.missing)
-        origin = stored.record.origin
-        changed = changed_since(stored, job, fingerprint)
-        return Standing(
-            state=JobState.stale if changed else JobState.done,
-            differences=changed,
-            adopted=origin.place if isinstance(origin, Adopted) else "",
-        )
+        return standing_of(stored, job, fingerprint)
 
     def stored(self, job: Job, fingerprint: PlanFingerprint) -> StoredWheel | None:
         """Return the yard's wheel of this job, whether it is up to date or not."""
@@ -114,10 +108,21 @@ class Workshop:
             env=self.env,
         )
 
-    def _folder_digest(self, job: Job) -> str | None:
+    def folder_digest(self, job: Job) -> str | None:
         """A folder of the farm has no pin: its files themselves decide."""
         is_folder = isinstance(job.version.source, FolderSource)
         return self.fetch(job).digest if is_folder else None
+
+
+def standing_of(stored: StoredWheel, job: Job, fingerprint: PlanFingerprint) -> Standing:
+    """Say whether the yard's wheel of this job is what the job would be now."""
+    origin = stored.record.origin
+    changed = changed_since(stored, job, fingerprint)
+    return Standing(
+        state=JobState.stale if changed else JobState.done,
+        differences=changed,
+        adopted=origin.place if isinstance(origin, Adopted) else "",
+    )
 
 
 def changed_since(stored: StoredWheel, job: Job, fingerprint: PlanFingerprint) -> tuple[str, ...]:
