@@ -105,12 +105,13 @@ def _ends(happened: list[AnyEvent]) -> dict[str, str]:
 
 
 def _is_sleeping() -> bool:
-    """Whether a process of these tests is left that sleeps."""
+    """Whether a process of this test is left that sleeps."""
+    test = os.environ["PYTEST_CURRENT_TEST"].partition(" ")[0].encode()
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             command = (folder / "cmdline").read_bytes()
             environment = (folder / "environ").read_bytes()
-            if command == b"sleep\x00600\x00" and b"PYTEST_CURRENT_TEST" in environment:
+            if command == b"sleep\x00600\x00" and test in environment:
                 return True
     return False
 
