@@ -76,7 +76,8 @@ def run(tmp_path: Path, jobs: tuple[ScheduledJob, ...]) -> Callable[..., list[An
             also(event)
 
         limits = limits or Limits(cores=2, memory=8 * GIB)
-        child = Child(command=_command(by_name), env=dict(os.environ), logs=tmp_path)
+        env = {**os.environ, "TOKEN": str(tmp_path)}
+        child = Child(command=_command(by_name), env=env, logs=tmp_path)
         with serve_budget(cores=limits.cores, memory=limits.memory) as server:
             engine = LocalEngine(child, limits, server, tell)
             with contextlib.suppress(KeyboardInterrupt):
@@ -104,14 +105,15 @@ def _ends(happened: list[AnyEvent]) -> dict[str, str]:
     }
 
 
-def _is_sleeping() -> bool:
+def _is_sleeping(folder: Path) -> bool:
     """Whether a process of this test is left that sleeps."""
-    test = os.environ["PYTEST_CURRENT_TEST"].partition(" ")[0].encode()
-    for folder in Path("/proc").iterdir():
+    token = b"TOKEN=%b\0" % os.fsencode(folder)
+    for process in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            command = (folder / "cmdline").read_bytes()
-            environment = (folder / "environ").read_bytes()
-            if command == b"sleep\x00600\x00" and test in environment:
+            command, environment = (
+                (process / name).read_bytes() for name in ("cmdline", "environ")
+            )
+            if command == b"sleep\x00600\x00" and token in environment:
                 return True
     return False
 
@@ -157,7 +159,9 @@ def test_not_more_jobs_at_once_than_memory_allows(run: Callable[..., list[AnyEve
     assert kinds == ["JobStarted", "Done"] * 3
 
 
-def test_interruption_ends_every_process_and_says_so(run: Callable[..., list[AnyEvent]]) -> None:
+def test_interruption_ends_every_process_and_says_so(
+    run: Callable[..., list[AnyEvent]], tmp_path: Path
+) -> None:
     limits = Limits(cores=1, memory=8 * GIB)
     happened = run(SLEEP, SLEEP, "done()", limits=limits, also=_Stop(events.Usage))
     cut = [event for event in happened if isinstance(event, events.Cut)]
@@ -166,17 +170,17 @@ def test_interruption_ends_every_process_and_says_so(run: Callable[..., list[Any
         ("interrupted", True),
         ("interrupted", False),
     ]
-    assert not _is_sleeping()
+    assert not _is_sleeping(tmp_path)
 
 
 def test_job_that_does_not_end_politely_is_killed(
-    run: Callable[..., list[AnyEvent]], monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., list[AnyEvent]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wheelyard.engines.local._POLITE_SECONDS", 0.2)
     stubborn = f"signal.signal(signal.SIGTERM, signal.SIG_IGN); done(); {SLEEP}"
     happened = run(stubborn, also=_Stop(events.Usage))
     assert _ends(happened) == {"cp311": "Cut"}
-    assert not _is_sleeping()
+    assert not _is_sleeping(tmp_path)
 
 
 def test_deadline_ends_what_runs_and_starts_nothing_that_takes_longer(
@@ -193,13 +197,13 @@ def test_deadline_ends_what_runs_and_starts_nothing_that_takes_longer(
 
 
 def test_at_the_deadline_what_runs_is_ended(
-    run: Callable[..., list[AnyEvent]], monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., list[AnyEvent]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ScheduledJob, "seconds", lambda _self, **_cores: 0.0)
     limits = Limits(cores=2, memory=8 * GIB, deadline=time.monotonic() + 1.5)
     happened = run(SLEEP, "done()", limits=limits)
     assert _ends(happened) == {"cp311": "Cut", "cp312": "Done"}
-    assert not _is_sleeping()
+    assert not _is_sleeping(tmp_path)
 
 
 def test_job_is_told_where_to_ask_before_it_compiles(run: Callable[..., list[AnyEvent]]) -> None:
