@@ -42,6 +42,14 @@ for recipe in sorted(FARM.glob("recipes/*.toml")):
     _add_build_session(recipe.stem)
 
 
+@nox.session(tags=["build"])
+def fill(session: nox.Session) -> None:
+    """Build whatever is missing, many jobs at once; options go behind --."""
+    if not Path(session.bin, "wheelyard").exists():
+        _install(session)
+    session.run("wheelyard", "fill", *session.posargs)
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the quick tests and one real compile with the index toolkit."""
@@ -82,6 +90,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/orchestration.py", *session.posargs)
     session.run("python", "benchmarks/network.py")
     session.run("python", "benchmarks/checking.py")
+    session.run("python", "benchmarks/planning.py")
 
 
 if __name__ == "__main__":

@@ -55,6 +55,10 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
             from wheelyard.cli import building
 
             building.COMMANDS[arguments.command](arguments, env)
+        case "fill":
+            from wheelyard.cli import filling
+
+            filling.fill(arguments, env)
         case "check":
             from wheelyard.cli import checking
 

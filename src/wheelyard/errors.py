@@ -68,6 +68,10 @@ class BuildError(WheelyardError):
     exit_code = 10
 
 
+class OutOfMemoryError(BuildError):
+    """A compiler was killed for the memory that it took."""
+
+
 class RepairError(WheelyardError):
     """The wheel cannot be brought into the shape an index needs."""
 
@@ -102,6 +106,18 @@ class LockError(InputFileError):
     """A lock that the job needs is missing or stale."""
 
     exit_code = 16
+
+
+class FillError(WheelyardError):
+    """Some jobs of a fill failed; the others were built."""
+
+    exit_code = 17
+
+
+class DeadlineError(WheelyardError):
+    """The deadline of a fill came before everything was built."""
+
+    exit_code = 18
 
 
 class ProcessError(WheelyardError):

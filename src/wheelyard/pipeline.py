@@ -20,6 +20,7 @@ from wheelyard.stages import (
     Run,
     Stages,
     bring,
+    build,
     build_request,
     check,
     made_of,
@@ -31,10 +32,8 @@ from wheelyard.stages import (
     toolchain_for,
 )
 from wheelyard.wheels.adopt import judge, take_in
-from wheelyard.wheels.build import build_wheel
 from wheelyard.workshop import changed_since
 from wheelyard.yard.index import write_index
-from wheelyard.yard.recording import Compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,19 +164,10 @@ def _build_stages(run: Run) -> StoredWheel:
     toolchain = stages.timed("toolchain", lambda: toolchain_for(job, workshop, progress))
     patched = stages.timed("patch", lambda: patch(run, fetched, toolchain))
     request = build_request(run, toolchain)
-    built, cache = stages.timed(
-        "build", lambda: build_wheel(patched, request, on_step=progress.step)
-    )
-    repaired = stages.timed("repair", lambda: repair(run, built))
+    compiled = stages.timed("build", lambda: build(run, fetched, patched, request))
+    repaired = stages.timed("repair", lambda: repair(run, compiled.built))
     checked = stages.timed("check", lambda: check(run, repaired, toolchain))
     tested = stages.timed("smoke", lambda: smoke(run, checked, toolchain))
-    compiled = Compiled(
-        toolchain=toolchain,
-        patched=patched,
-        built=built,
-        cache=cache,
-        compile_jobs=request.compile_jobs,
-    )
     made = made_of(run, compiled, toolchain, locks=workshop.lock_digests(job))
     return stages.timed("store", lambda: store(run, tested, made))
 

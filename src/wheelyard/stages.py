@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from wheelyard.abi.libraries import site_libraries
-from wheelyard.errors import CheckError, IntegrityError, UsageError
+from wheelyard.errors import CheckError, IntegrityError, OutOfMemoryError, UsageError
 from wheelyard.files import disk_errors, file_sha256
+from wheelyard.folders import remove_tree
 from wheelyard.machine.cores import usable_cores
 from wheelyard.machine.disk import require_space
 from wheelyard.machine.gpu import find_driver
@@ -22,6 +23,7 @@ from wheelyard.network.wheel_download import download_wheel, is_web_url
 from wheelyard.planning.estimate import choose_compile_jobs, gpu_archs_hint, make_estimate
 from wheelyard.planning.locks import job_locks, torch_lock
 from wheelyard.sources.patch import apply_patches
+from wheelyard.toolchain.admission import Admission
 from wheelyard.toolchain.provide import (
     RuntimeRequest,
     ToolchainRequest,
@@ -32,7 +34,7 @@ from wheelyard.toolchain.requirements import provide_requirements
 from wheelyard.toolchain.rooms import interpreter_rooms, make_environment, python_environment
 from wheelyard.toolchain.sandbox import Order, Room
 from wheelyard.toolchain.values import Places
-from wheelyard.wheels.build import BuildRequest
+from wheelyard.wheels.build import BuildRequest, build_wheel
 from wheelyard.wheels.check import check as check_wheel
 from wheelyard.wheels.describing import describe
 from wheelyard.wheels.expecting import make_expectation
@@ -263,7 +265,41 @@ def build_request(run: Run, toolchain: Toolchain) -> BuildRequest:
         compile_jobs=compile_jobs,
         log_path=run.log_path,
         use_compile_cache=workshop.options.use_compile_cache,
+        admission=Admission.of(job, workshop.env),
+        all_at_once=workshop.options.compile_jobs is None,
     )
+
+
+def build(
+    run: Run, fetched: FetchedSource, patched: PatchedSource, request: BuildRequest
+) -> Compiled:
+    """Compile; once more with half the jobs if a compiler was killed for memory.
+
+    The second time begins with a fresh tree and finds what was compiled in the compile cache.
+    """
+    progress = run.stages.progress
+    try:
+        built, cache = build_wheel(patched, request, on_step=progress.step)
+    except OutOfMemoryError as error:
+        if request.compile_jobs == 1 and request.admission is None:
+            raise
+        request = request.with_half_the_jobs()
+        progress.say(f"{error}\nbuilding again with {_jobs(request.compile_jobs)}")
+        for folder in (patched.tree, request.work / "build"):
+            remove_tree(folder)
+        patched = patch(run, fetched, request.toolchain)
+        built, cache = build_wheel(patched, request, on_step=progress.step)
+    return Compiled(
+        toolchain=request.toolchain,
+        patched=patched,
+        built=built,
+        cache=cache,
+        compile_jobs=request.compile_jobs,
+    )
+
+
+def _jobs(number: int) -> str:
+    return "one compile at a time" if number == 1 else f"{number} compiles at once"
 
 
 def _say_estimate(job: Job, estimate: Estimate, progress: Progress) -> None:

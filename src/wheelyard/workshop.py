@@ -85,7 +85,7 @@ class Workshop:
                 for patch in job.patches
             },
             locks=self.lock_digests(job),
-            folder_digest=self._folder_digest(job),
+            folder_digest=self.folder_digest(job),
             gcc_major=farm.matrix.gcc_major,
         )
 
@@ -97,28 +97,15 @@ class Workshop:
         return Redistributables(lock=lock, settings=self.indexes, env=self.env)
 
     def lock_digests(self, job: Job) -> dict[str, str]:
-        """Digest every lock that the job stands on, by its path.
-
-        Where the index has no whole toolkit, the lock of NVIDIA's archives is one if it is there.
-        """
-        cuda = job.cell.torch.cuda
+        """Digest every lock that the job stands on, by its path."""
         locks = [self.farm.lock(request) for request in job_locks(job)]
-        redist = self.farm.redist_lock(cuda) if toolkit_lock(cuda) is None else None
-        locks += [] if redist is None else [redist]
-        return {str(lock.request.path): lock.sha256 for lock in locks}
+        digests = {str(lock.request.path): lock.sha256 for lock in locks}
+        return digests | self.redist_digest(job.cell.torch.cuda)
 
-    def standing(self, job: Job, fingerprint: PlanFingerprint) -> Standing:
-        """Say how the job stands against the yard, and for a stale one what changed."""
-        stored = self.stored(job, fingerprint)
-        if stored is None:
-            return Standing(state=JobState.missing)
-        origin = stored.record.origin
-        changed = changed_since(stored, job, fingerprint)
-        return Standing(
-            state=JobState.stale if changed else JobState.done,
-            differences=changed,
-            adopted=origin.place if isinstance(origin, Adopted) else "",
-        )
+    def redist_digest(self, cuda: CudaVersion) -> dict[str, str]:
+        """Digest the lock of NVIDIA's archives, where the index has no toolkit and it is there."""
+        lock = self.farm.redist_lock(cuda) if toolkit_lock(cuda) is None else None
+        return {} if lock is None else {str(lock.request.path): lock.sha256}
 
     def stored(self, job: Job, fingerprint: PlanFingerprint) -> StoredWheel | None:
         """Return the yard's wheel of this job, whether it is up to date or not."""
@@ -142,10 +129,21 @@ class Workshop:
             transfers=transfers,
         )
 
-    def _folder_digest(self, job: Job) -> str | None:
+    def folder_digest(self, job: Job) -> str | None:
         """A folder of the farm has no pin: its files themselves decide."""
         is_folder = isinstance(job.version.source, FolderSource)
         return self.fetch(job).digest if is_folder else None
+
+
+def standing_of(stored: StoredWheel, job: Job, fingerprint: PlanFingerprint) -> Standing:
+    """Say whether the yard's wheel of this job is what the job would be now."""
+    origin = stored.record.origin
+    changed = changed_since(stored, job, fingerprint)
+    return Standing(
+        state=JobState.stale if changed else JobState.done,
+        differences=changed,
+        adopted=origin.place if isinstance(origin, Adopted) else "",
+    )
 
 
 def changed_since(stored: StoredWheel, job: Job, fingerprint: PlanFingerprint) -> tuple[str, ...]:

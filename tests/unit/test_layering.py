@@ -16,8 +16,8 @@ HOUSE = Path(wheelyard.__file__).parent
 ROOMS = (
     *({"errors"}, {"log"}, {"files", "folders", "locking", "progress", "run"}),
     *({"machine"}, {"model"}, {"farm"}, {"planning"}, {"network"}, {"sources"}, {"toolchain"}),
-    *({"abi"}, {"wheels"}, {"yard"}, {"workshop"}, {"stages"}, {"pipeline"}, {"doctor"}, {"cli"}),
-    {"__main__"},
+    *({"abi"}, {"wheels"}, {"yard"}, {"workshop"}, {"survey"}, {"stages"}, {"pipeline"}),
+    *({"scheduling"}, {"engines"}, {"doctor"}, {"cli"}, {"__main__"}),
 )
 RANK = {name: rank for rank, names in enumerate(ROOMS) for name in names}
 

@@ -11,7 +11,6 @@ from wheelyard.farm import load_farm
 from wheelyard.machine.namespaces import SandboxLevel
 from wheelyard.model.cell import CudaVersion
 from wheelyard.model.redistributables import redist_lock_request
-from wheelyard.planning.plan import JobState, Standing
 from wheelyard.workshop import Options, Workshop, open_workshop
 from wheelyard.yard.store import open_yard
 
@@ -135,14 +134,6 @@ def test_missing_lock_stops_before_anything_else(
     (probe_farm / "locks/toolkit/13.0.txt").unlink()
     with pytest.raises(LockError, match=r"wheelyard update toolkit 13\.0"):
         workshop.fingerprint(make_probe_job())
-
-
-def test_job_that_the_yard_does_not_know_is_missing(
-    workshop: Workshop, make_probe_job: Callable[..., Job]
-) -> None:
-    job = make_probe_job()
-    standing = workshop.standing(job, workshop.fingerprint(job))
-    assert standing == Standing(state=JobState.missing)
 
 
 def test_sandbox_that_is_asked_for_is_not_looked_for(probe_farm: Path, tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from wheelyard.cli.building import make_progress, show_outcome
+from wheelyard.cli.building import show_outcome
 from wheelyard.cli.session import open_farm, open_workshop
+from wheelyard.cli.telling import make_progress
 from wheelyard.errors import UsageError
 from wheelyard.model.cell import PythonVersion, TorchBuild, parse_version
 

@@ -13,12 +13,14 @@ examples:
   wheelyard list                                   what can be built
   wheelyard build causal-conv1d                    the best cell for this machine
   wheelyard build causal-conv1d --python 3.12 --torch 2.11.0 --cuda 13.0 --gpu-archs 9.0
+  wheelyard fill '*-cp312-*' --deadline 5h         build what is missing, many jobs at once
   wheelyard matrix causal-conv1d                   cells: wanted, or impossible with the reason
   wheelyard explain causal-conv1d-1.7.0-cp312-torch2.11.0-cu130-x86_64
 
 exit codes: 0 done, 1 error, 2 usage, 3 bad recipe or matrix, 4 unknown name, 5 impossible cell,
 6 machine lacks something, 7 not fetched, 8 wrong bytes, 9 patch, 10 compile, 11 repair, 12 check,
-13 smoke test, 14 yard, 15 disk, 16 lock missing or stale, 130 interrupted
+13 smoke test, 14 yard, 15 disk, 16 lock missing or stale, 17 some jobs of a fill failed,
+18 deadline of a fill, 130 interrupted
 """
 
 
@@ -53,7 +55,8 @@ def make_parser() -> argparse.ArgumentParser:
     fetch.add_argument("--sources", action="store_true", help="no torch, toolkit and the like")
     text = "Build one wheel, check it, try it, and put it into the yard."
     build = add("build", text, cell, making)
-    build.add_argument("recipe", help="for example causal-conv1d")
+    _add_what_to_build(build)
+    _add_fill(add)
     _add_wheel_commands(add)
     add("index", "Write the yard's index anew; only pages that changed are written.")
     update = add("update", "Make the locks that the farm needs, or tables of torch's symbols.")
@@ -81,6 +84,29 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("schema", "Print the JSON schema of recipe and matrix files.")
     return parser
+
+
+def _add_what_to_build(build: argparse.ArgumentParser) -> None:
+    build.add_argument("recipe", nargs="?", help="for example causal-conv1d")
+    build.add_argument("--job", metavar="ID", help="this very job, in place of recipe and cell")
+    build.add_argument(
+        "--events", metavar="FD", help="write JSON lines to this descriptor; - is stdout"
+    )
+
+
+def _add_fill(add: object) -> None:
+    assert callable(add)
+    fill = add("fill", "Build what is missing or stale, many jobs at once, on this machine.")
+    fill.add_argument("select", nargs="?", default="*", help="pattern over identifiers")
+    fill.add_argument("--limit", type=int, metavar="N", help="at most so many jobs")
+    fill.add_argument("--deadline", metavar="DURATION", help="be over by then, as in 90m or 5h")
+    budget = fill.add_argument_group("the budget of all jobs together; default: what is usable")
+    budget.add_argument("--jobs", type=int, metavar="CORES", help="cores for compiles")
+    budget.add_argument("--memory", type=float, metavar="GIB", help="memory for all jobs")
+    making = fill.add_argument_group("how each is built")
+    making.add_argument("--toolkit", choices=("auto", "installed", "index"), default="auto")
+    making.add_argument("--sandbox", choices=("bubblewrap", "unshare", "none"))
+    making.add_argument("--no-compile-cache", action="store_true")
 
 
 def _add_wheel_commands(add: object) -> None:

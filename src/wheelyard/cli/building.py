@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, assert_never
 
 from wheelyard.cli.choosing import choose_job
 from wheelyard.cli.output import print_json, print_lines, print_table, readable_seconds
 from wheelyard.cli.session import open_farm, open_workshop
+from wheelyard.cli.telling import telling
+from wheelyard.errors import UsageError
 from wheelyard.machine.disk import readable_size
 from wheelyard.model.index_page import install_lines
 from wheelyard.model.record import Adopted, Built
-from wheelyard.progress import (
-    LiveProgress,
-    LiveTransfers,
-    PlainProgress,
-    PlainTransfers,
-    Progress,
-    Transfers,
-)
+from wheelyard.planning.naming import job_named
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
+    from wheelyard.model.job import Job
     from wheelyard.pipeline import Outcome
+    from wheelyard.progress import Progress
     from wheelyard.workshop import Workshop
+
+_CELL_WORDS = {
+    "RECIPE": "recipe",
+    "--version": "recipe_version",
+    "--python": "python",
+    "--torch": "torch",
+    "--cuda": "cuda",
+    "--gpu-archs": "gpu_archs",
+    "--lineinfo": "lineinfo",
+}
 
 
 def build(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
@@ -33,19 +39,44 @@ def build(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     from wheelyard.pipeline import build_job  # noqa: PLC0415 - imports every room
 
     workshop = open_workshop(arguments, open_farm(arguments), env)
-    job, reasons = choose_job(arguments, workshop)
-    progress = make_progress()
-    progress.say(f"building {job.identifier}")
-    for reason in reasons:
-        progress.say(f"  {reason}")
-    outcome = build_job(job, workshop, progress)
+    job, reasons = _job(arguments, workshop)
+    with telling(job, arguments, log=workshop.yard.log_path(job.identifier)) as teller:
+        progress = teller.progress
+        progress.say(f"building {job.identifier}")
+        for reason in reasons:
+            progress.say(f"  {reason}")
+        outcome = build_job(job, workshop, progress)
+        teller.done(outcome)
+    _say_if_found(outcome, progress)
+    if arguments.events != "-":
+        show_outcome(outcome, workshop, as_json=arguments.json)
+
+
+def _job(arguments: argparse.Namespace, workshop: Workshop) -> tuple[Job, tuple[str, ...]]:
+    if arguments.job is None:
+        if arguments.recipe is None:
+            msg = "Name a recipe, or a job with --job ID. `wheelyard list` shows the recipes."
+            raise UsageError(msg)
+        return choose_job(arguments, workshop)
+    given = [name for name, key in _CELL_WORDS.items() if getattr(arguments, key)]
+    if given:
+        msg = f"--job names recipe and cell; leave out {', '.join(given)}."
+        raise UsageError(msg)
+    job = job_named(arguments.job, workshop.farm.recipes)
+    if job.foreign_torch != (arguments.env is not None):
+        how = "leave out" if arguments.env else "name its interpreter with"
+        msg = f"{job.identifier}: {how} --env. Names that end in -env are of foreign torches."
+        raise UsageError(msg)
+    return job, ()
+
+
+def _say_if_found(outcome: Outcome, progress: Progress) -> None:
     if not outcome.made:
         origin = outcome.stored.record.origin
         how = "made from the same inputs"
         if isinstance(origin, Adopted):
             how = f"adopted from {origin.place}"
         progress.say(f"nothing to do: the yard has it, {how}")
-    show_outcome(outcome, workshop, as_json=arguments.json)
 
 
 def show_outcome(outcome: Outcome, workshop: Workshop, *, as_json: bool) -> None:
@@ -54,24 +85,6 @@ def show_outcome(outcome: Outcome, workshop: Workshop, *, as_json: bool) -> None
         print_json({"wheels": [_outcome_to_json(outcome, workshop)]})
     else:
         _print_outcome(outcome, workshop)
-
-
-def make_progress() -> Progress:
-    """Return a moving line for a terminal and plain lines for everything else."""
-    if not sys.stderr.isatty():
-        return PlainProgress()
-    from rich.console import Console  # noqa: PLC0415 - only terminals pay for it
-
-    return LiveProgress(Console(stderr=True))
-
-
-def make_transfers() -> Transfers:
-    """Return moving lines for a terminal and plain ones, now and then, for everything else."""
-    if not sys.stderr.isatty():
-        return PlainTransfers()
-    from rich.console import Console  # noqa: PLC0415 - only terminals pay for it
-
-    return LiveTransfers(Console(stderr=True))
 
 
 def _print_outcome(outcome: Outcome, workshop: Workshop) -> None:

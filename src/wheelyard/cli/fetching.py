@@ -7,12 +7,13 @@ import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from wheelyard.cli.building import make_progress, make_transfers
 from wheelyard.cli.choosing import choose_job
 from wheelyard.cli.output import print_json, print_lines, print_table
 from wheelyard.cli.session import open_farm, open_workshop
-from wheelyard.errors import FetchError, LockError, MachineError, WheelyardError
-from wheelyard.planning.plan import JobState, expand_matrix, select_jobs
+from wheelyard.cli.telling import make_progress, make_transfers
+from wheelyard.errors import FetchError, MachineError, WheelyardError
+from wheelyard.planning.plan import JobState, select_jobs, wanted_jobs
+from wheelyard.survey import survey
 
 if TYPE_CHECKING:
     import argparse
@@ -63,16 +64,9 @@ def fetch(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
 
 def _open_jobs(workshop: Workshop, select: str) -> tuple[Job, ...]:
     """Return the selected jobs of the matrix that are locked and not in the yard."""
-    selected = select_jobs(expand_matrix(workshop.farm.recipes, workshop.farm.matrix)[0], select)
-    jobs = []
-    for job in selected:
-        try:
-            state = workshop.standing(job, workshop.fingerprint(job)).state
-        except LockError:
-            continue
-        if state is not JobState.done:
-            jobs.append(job)
-    return tuple(jobs)
+    selected = select_jobs(wanted_jobs(workshop.farm.recipes, workshop.farm.matrix), select)
+    planned = survey(selected, workshop).planned
+    return tuple(one.job for one in planned if one.standing.state is not JobState.done)
 
 
 def _fetch_sources(jobs: Sequence[Job], workshop: Workshop) -> tuple[_Source, ...]:

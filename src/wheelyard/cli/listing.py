@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from wheelyard.cli.output import print_json, print_lines, print_table
 from wheelyard.cli.session import open_farm, open_workshop
-from wheelyard.errors import LockError
 
 if TYPE_CHECKING:
     import argparse
@@ -82,25 +81,22 @@ def _unwanted_to_json(item: Unwanted) -> dict[str, object]:
 
 def show_plan(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Show the jobs of the matrix as they stand against the yard."""
-    from wheelyard.planning.plan import expand_matrix, make_plan, select_jobs  # noqa: PLC0415
+    from wheelyard.planning.plan import select_jobs, wanted_jobs  # noqa: PLC0415
+    from wheelyard.survey import planning, survey  # noqa: PLC0415
 
     farm = open_farm(arguments)
     workshop = open_workshop(arguments, farm, env)
-    jobs = select_jobs(expand_matrix(farm.recipes, farm.matrix)[0], arguments.select)
-    locked, unlocked = [], []
-    for job in jobs:
-        try:
-            workshop.fingerprint(job)
-        except LockError as error:
-            unlocked.append((job, str(error)))
-        else:
-            locked.append(job)
-    planned = make_plan(locked, fingerprint=workshop.fingerprint, standing=workshop.standing)
+    with planning():
+        jobs = select_jobs(wanted_jobs(farm.recipes, farm.matrix), arguments.select)
+        found = survey(jobs, workshop)
+    planned, unlocked = found.planned, found.unlocked
     if arguments.json:
         print_json(
             {
                 "jobs": [_planned_to_json(item) for item in planned],
-                "unlocked": [{"identifier": j.identifier, "reason": r} for j, r in unlocked],
+                "unlocked": [
+                    {"identifier": item.job.identifier, "reason": item.reason} for item in unlocked
+                ],
             }
         )
         return

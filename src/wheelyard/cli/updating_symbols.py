@@ -13,9 +13,9 @@ from wheelyard.abi.tables import (
     python_table_filename,
     torch_table_filename,
 )
-from wheelyard.cli.building import make_progress
 from wheelyard.cli.output import print_json, print_lines
 from wheelyard.cli.session import open_farm, open_workshop
+from wheelyard.cli.telling import make_progress
 from wheelyard.errors import MachineError, UnknownNameError, UsageError
 from wheelyard.machine.disk import readable_size
 from wheelyard.model.cell import MACHINES, TorchBuild

@@ -16,6 +16,7 @@ from wheelyard.machine.disk import readable_size
 from wheelyard.machine.folders import cache_folder
 from wheelyard.model.record import Adopted, Built, TestLevel, TestReport, machine_label
 from wheelyard.planning.plan import expand_matrix
+from wheelyard.survey import survey
 from wheelyard.wheels.smoke import describe_machine
 from wheelyard.yard.index import write_index
 from wheelyard.yard.reports import add_report
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from wheelyard.survey import Survey
     from wheelyard.workshop import Workshop
 
 
@@ -90,12 +92,19 @@ def explain(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
         msg = f"No job is named {arguments.identifier!r}. `wheelyard matrix` shows all of them."
         raise UnknownNameError(msg)
     if job is not None:
-        standing = workshop.standing(job, workshop.fingerprint(job))
-        changed = (f"  changed {item}" for item in standing.differences)
-        whose = ", adopted" if standing.adopted else ""
-        print_lines(f"{job.identifier}: {standing.state}{whose}", *changed)
+        _print_standing(survey((job,), workshop))
     if stored is not None:
         _print_record(stored, workshop)
+
+
+def _print_standing(found: Survey) -> None:
+    for unlocked in found.unlocked:
+        print_lines(f"{unlocked.job.identifier}: {unlocked.reason}")
+    for planned in found.planned:
+        standing = planned.standing
+        changed = (f"  changed {item}" for item in standing.differences)
+        whose = ", adopted" if standing.adopted else ""
+        print_lines(f"{planned.job.identifier}: {standing.state}{whose}", *changed)
 
 
 def _print_record(stored: StoredWheel, workshop: Workshop) -> None:

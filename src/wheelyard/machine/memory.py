@@ -16,6 +16,7 @@ _LIMIT_AND_USAGE = (
     ("memory.high", "memory.current"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes"),
 )
+_OOM_KILL = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 _RECLAIMABLE = re.compile(r"^(?:total_)?inactive_file (\d+)$", re.MULTILINE)
 
 
@@ -28,6 +29,16 @@ def available_memory(*, proc: Path = PROC, sys: Path = SYS) -> int:
         raise MachineError(msg)
     folders = cgroup_folders("memory", proc=proc, sys=sys)
     return min([int(match[1]) * 1024, *(left for folder in folders for left in _left(folder))])
+
+
+def oom_kills(*, proc: Path = PROC, sys: Path = SYS) -> int:
+    """Return how many processes of the innermost cgroup that counts were killed for memory."""
+    for folder in cgroup_folders("memory", proc=proc, sys=sys):
+        for name in ("memory.events", "memory.oom_control"):
+            match = _OOM_KILL.search(read_text(folder / name))
+            if match is not None:
+                return int(match[1])
+    return 0
 
 
 def _left(folder: Path) -> list[int]:

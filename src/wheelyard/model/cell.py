@@ -49,7 +49,7 @@ class PythonVersion(NamedTuple):
     @property
     def abi_tag(self) -> str:
         """The wheel's abi tag, for example ``cp314t``; also how identifiers name the Python."""
-        return f"{self.python_tag}{'t' if self.free_threaded else ''}"
+        return f"cp{self.major}{self.minor}{'t' if self.free_threaded else ''}"
 
 
 class CudaVersion(NamedTuple):
@@ -75,6 +75,10 @@ class CudaVersion(NamedTuple):
         """For example ``cu130``."""
         return f"cu{self.major}{self.minor}"
 
+    @property
+    def version(self) -> Version:
+        return Version(f"{self.major}.{self.minor}")
+
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class TorchBuild:
@@ -82,6 +86,11 @@ class TorchBuild:
 
     version: Version
     cuda: CudaVersion
+    label: str = dataclasses.field(init=False, compare=False, repr=False)
+    """How identifiers and index folders name it, for example ``torch2.11.0-cu130``."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", f"torch{self.version}-{self.cuda.label}")
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -94,11 +103,6 @@ class TorchBuild:
 
     def __str__(self) -> str:
         return f"{self.version}+{self.cuda.label}"
-
-    @property
-    def label(self) -> str:
-        """How identifiers and index folders name it, for example ``torch2.11.0-cu130``."""
-        return f"torch{self.version}-{self.cuda.label}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)

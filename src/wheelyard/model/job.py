@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """Recipe version, revision, cell, gpu_archs; ``identifier`` is its one name everywhere."""
+    """Recipe version, revision, cell, gpu_archs.
+
+    A plan asks for the names of a million jobs again and again, so they are made once.
+    """
 
     version: RecipeVersion
     cell: Cell
@@ -26,6 +29,16 @@ class Job:
     """Keeps ``-lineinfo``, for profilers; other bytes, so another name."""
     foreign_torch: bool = False
     """Built against a torch that was there already (``--env``), not against a locked one."""
+    identifier: str = dataclasses.field(init=False, compare=False, repr=False)
+    """Its one name, for example ``causal-conv1d-1.7.0-cp312-torch2.11.0-cu130-x86_64-sm90``."""
+    group: str = dataclasses.field(init=False, compare=False, repr=False)
+    """What jobs that differ in Python only have in common; the compile cache is theirs."""
+
+    def __post_init__(self) -> None:
+        label, cell = self.version.label, self.cell
+        beside_python = "-".join((cell.torch.label, cell.machine, *self.traits))
+        object.__setattr__(self, "group", f"{label}-{beside_python}")
+        object.__setattr__(self, "identifier", f"{label}-{cell.python.abi_tag}-{beside_python}")
 
     @property
     def has_default_gpu_archs(self) -> bool:
@@ -41,23 +54,12 @@ class Job:
     @property
     def traits(self) -> tuple[str, ...]:
         """What sets the job apart from the ordinary one of its cell, as names show it."""
-        traits = (
-            self.gpu_archs_label,
-            "lineinfo" if self.lineinfo else "",
-            "env" if self.foreign_torch else "",
-        )
-        return tuple(trait for trait in traits if trait)
-
-    @property
-    def identifier(self) -> str:
-        """For example ``causal-conv1d-1.7.0-cp312-torch2.11.0-cu130-x86_64-sm90``."""
-        return "-".join((self.version.label, self.cell.identifier, *self.traits))
-
-    @property
-    def group(self) -> str:
-        """What jobs that differ in Python only have in common; the compile cache is theirs."""
-        cell = self.cell
-        return "-".join((self.version.label, cell.torch.label, cell.machine, *self.traits))
+        traits = [] if self.has_default_gpu_archs else [self.gpu_archs_label]
+        if self.lineinfo:
+            traits.append("lineinfo")
+        if self.foreign_torch:
+            traits.append("env")
+        return tuple(traits)
 
     @property
     def index_label(self) -> str:
@@ -81,5 +83,7 @@ class Job:
     @property
     def patches(self) -> tuple[Patch, ...]:
         """The patch series for this cell, in order."""
-        version = self.version.version
-        return tuple(patch for patch in self.version.patches if patch.applies(version, self.cell))
+        cell = self.cell
+        return tuple(
+            patch for patch in self.version.patches if not patch.conditions.reasons_against(cell)
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeVar
 
@@ -48,16 +49,16 @@ class Matrix:
     """The compiler that every build box must have, if the farm insists on one."""
 
     def cells(self) -> Iterator[Cell]:
-        """Yield every combination of the axes, wanted torch builds first."""
-        for torch in self.torches:
-            for machine in self.machines:
-                for python in self.pythons:
-                    yield Cell(python, torch, machine)
+        """Yield every combination of the axes, wanted torch builds first, Pythons innermost."""
+        for torch, machine, python in itertools.product(self.torches, self.machines, self.pythons):
+            yield Cell(python, torch, machine)
 
     def reason_excluded(self, identifier: str) -> str | None:
         """Return why this job is not wanted, or nothing."""
-        matching = (item for item in self.exclusions if fnmatchcase(identifier, item.select))
-        return next((item.reason for item in matching), None)
+        for item in self.exclusions:
+            if fnmatchcase(identifier, item.select):
+                return item.reason
+        return None
 
     def priority(self, identifier: str) -> int:
         """Add up what the matching priorities give."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from wheelyard.model.releases import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from packaging.version import Version
+
     from wheelyard.model.cell import CudaVersion, GpuArch, Machine, PythonVersion
     from wheelyard.model.releases import TorchRelease
 
@@ -28,16 +31,39 @@ def reasons_impossible(cell: Cell, *, gpu_archs: tuple[GpuArch, ...] = ()) -> tu
 
     A torch release that the facts do not know raises ``UnknownNameError``.
     """
-    release = torch_release(cell.torch.version)
-    reasons = [_reason_against_python(release, cell.python, cell.machine)]
-    build_reason = _reason_against_build(release, cell.torch.cuda, cell.machine)
-    reasons.append(build_reason)
+    return (
+        *reasons_against_python(cell.torch.version, cell.python, cell.machine),
+        *reasons_against_build(cell.torch, cell.machine, gpu_archs),
+    )
+
+
+@functools.cache
+def reasons_against_python(
+    torch: Version, python: PythonVersion, machine: Machine
+) -> tuple[str, ...]:
+    """Say why this torch cannot be had for this Python."""
+    pythons = torch_release(torch).pythons(machine)
+    if python in pythons:
+        return ()
+    reason = f"torch {torch} has no wheels for Python {python} on {machine} "
+    return (f"{reason}(it has {_join(pythons)}).",)
+
+
+@functools.cache
+def reasons_against_build(
+    torch: TorchBuild, machine: Machine, gpu_archs: tuple[GpuArch, ...] = ()
+) -> tuple[str, ...]:
+    """Say why there is no such torch build, or not with these targets, whatever the Python."""
+    release = torch_release(torch.version)
+    build_reason = _reason_against_build(release, torch.cuda, machine)
+    reasons = [build_reason]
     if build_reason is None:
-        reasons.append(reason_cuda_cannot_compile(cell.torch.cuda, gpu_archs))
+        reasons.append(reason_cuda_cannot_compile(torch.cuda, gpu_archs))
     reasons.append(_reason_unknown_to_torch(release, gpu_archs))
     return tuple(reason for reason in reasons if reason is not None)
 
 
+@functools.cache
 def nearest_possible_cell(cell: Cell) -> Cell | None:
     """Return the possible cell of the same machine that changes least; ``cell`` if it is one.
 
@@ -100,18 +126,6 @@ def reason_driver_too_old(cuda: CudaVersion, *, driver: str) -> str | None:
     if _numbers(driver) >= _numbers(oldest):
         return None
     return f"Driver {driver} is too old for CUDA {cuda}: it needs {oldest} or later."
-
-
-def _reason_against_python(
-    release: TorchRelease, python: PythonVersion, machine: Machine
-) -> str | None:
-    pythons = release.pythons(machine)
-    if python in pythons:
-        return None
-    return (
-        f"torch {release.version} has no wheels for Python {python} on {machine} "
-        f"(it has {_join(pythons)})."
-    )
 
 
 def _reason_against_build(release: TorchRelease, cuda: CudaVersion, machine: Machine) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, NoReturn, TypeVar, assert_never
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar, assert_never
 from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -29,7 +29,7 @@ from wheelyard.model.words import nearest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from wheelyard.model.cell import Cell
+    from wheelyard.model.cell import Cell, PythonVersion, TorchBuild
 
 
 T = TypeVar("T")
@@ -43,6 +43,10 @@ class Effort:
     host: float
     device: float
     """Once for every GPU target."""
+
+    def total(self, gpu_archs: int) -> float:
+        """Return the CPU seconds for so many GPU targets, with nothing in the compile cache."""
+        return self.host + self.device * gpu_archs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,16 +81,28 @@ class Conditions:
 
     def reasons_against(self, cell: Cell) -> tuple[str, ...]:
         """Say in words what ``cell`` does not meet."""
-        wanted = (
-            ("Python", self.python, cell.python.version),
-            ("torch", self.torch, cell.torch.version),
-            ("CUDA", self.cuda, Version(str(cell.torch.cuda))),
+        return (*self.reasons_against_python(cell.python), *self.reasons_against_torch(cell.torch))
+
+    def reasons_against_python(self, python: PythonVersion) -> tuple[str, ...]:
+        return _unmet("Python", self.python, python)
+
+    def reasons_against_torch(self, torch: TorchBuild) -> tuple[str, ...]:
+        return (
+            *_unmet("torch", self.torch, torch),
+            *_unmet("CUDA", self.cuda, torch.cuda),
         )
-        return tuple(
-            f"needs {word} {specifier}, the cell has {version}"
-            for word, specifier, version in wanted
-            if not specifier.contains(version, prereleases=True)
-        )
+
+
+def _unmet(word: str, specifier: SpecifierSet, of: _HasVersion) -> tuple[str, ...]:
+    # most are empty, and to ask packaging takes longer
+    if not len(specifier) or specifier.contains(of.version, prereleases=True):
+        return ()
+    return (f"needs {word} {specifier}, the cell has {of.version}",)
+
+
+class _HasVersion(Protocol):
+    @property
+    def version(self) -> Version: ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,20 +135,24 @@ class RecipeVersion:
     patches: tuple[Patch, ...]
     gpu_archs: tuple[tuple[CudaVersion, tuple[GpuArch, ...]], ...]
     """Default targets from each CUDA release on, ascending."""
+    label: str = dataclasses.field(init=False, compare=False, repr=False)
+    """How locks and messages name it, for example ``causal-conv1d-1.7.0``."""
+    patches_depend_on_python: bool = dataclasses.field(init=False, compare=False, repr=False)
+    """Whether two jobs of one group may have different patch series."""
 
-    @property
-    def label(self) -> str:
-        """How locks and messages name it, for example ``causal-conv1d-1.7.0``."""
-        return f"{self.recipe}-{self.version}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", f"{self.recipe}-{self.version}")
+        depend = any(len(patch.conditions.python) for patch in self.patches)
+        object.__setattr__(self, "patches_depend_on_python", depend)
 
     def default_gpu_archs(self, cuda: CudaVersion) -> tuple[GpuArch, ...]:
         """Return the targets built for ``cuda`` when nobody asks for others."""
-        fitting = [archs for since, archs in self.gpu_archs if since <= cuda]
-        if not fitting:
-            first = self.gpu_archs[0][0]
-            msg = f"{self.label} has GPU targets from CUDA {first} on, not for CUDA {cuda}."
-            raise ImpossibleCellError(msg)
-        return fitting[-1]
+        for since, archs in reversed(self.gpu_archs):
+            if since <= cuda:
+                return archs
+        first = self.gpu_archs[0][0]
+        msg = f"{self.label} has GPU targets from CUDA {first} on, not for CUDA {cuda}."
+        raise ImpossibleCellError(msg)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

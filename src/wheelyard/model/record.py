@@ -71,6 +71,8 @@ class RecordedBuild(Document, frozen=True, kw_only=True):
     cache_hits: dict[str, int] = {}
     """By kind of compilation, as sccache names them."""
     cache_misses: dict[str, int] = {}
+    cache_reasons: tuple[str, ...] = ()
+    """Why device code was compiled that another Python of the group had compiled before."""
 
 
 class RecordedCheck(Document, frozen=True, kw_only=True):

@@ -33,7 +33,7 @@ def choose_compile_jobs(job: Job, *, cores: int, available_memory: int, wanted: 
 def make_estimate(job: Job, *, compile_jobs: int) -> Estimate:
     """Estimate a build with an empty compile cache."""
     build = job.version.build
-    cpu_seconds = build.effort.host + build.effort.device * len(job.gpu_archs)
+    cpu_seconds = build.effort.total(len(job.gpu_archs))
     return Estimate(
         seconds=cpu_seconds / compile_jobs,
         memory=build.memory_per_job * compile_jobs,

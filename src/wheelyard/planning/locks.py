@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from wheelyard.model.cell import MACHINES
@@ -17,8 +18,10 @@ from wheelyard.model.releases import cuda_release, default_torch_build, torch_re
 if TYPE_CHECKING:
     from wheelyard.model.cell import CudaVersion, TorchBuild
     from wheelyard.model.job import Job
+    from wheelyard.model.recipe import RecipeVersion
 
 
+@functools.cache
 def torch_lock(torch: TorchBuild) -> LockRequest:
     """The lock of a torch build, for the Pythons and machines that it has wheels for."""
     release = torch_release(torch.version)
@@ -37,6 +40,7 @@ def needs_pytorch_index(request: LockRequest) -> bool:
     return any("+" in requirement for requirement in request.requirements)
 
 
+@functools.cache
 def toolkit_lock(cuda: CudaVersion) -> LockRequest | None:
     """The lock of a toolkit from the index, where the index has a whole one."""
     requirement = cuda_release(cuda).toolkit_requirement
@@ -45,11 +49,16 @@ def toolkit_lock(cuda: CudaVersion) -> LockRequest | None:
 
 def job_locks(job: Job) -> tuple[LockRequest, ...]:
     """Every lock that decides the job's content; a foreign torch has none of its own."""
+    return (*torch_and_toolkit_locks(job), *version_locks(job.version))
+
+
+def torch_and_toolkit_locks(job: Job) -> tuple[LockRequest, ...]:
+    """The job's locks that its torch build alone decides."""
     torch = None if job.foreign_torch else torch_lock(job.cell.torch)
-    requests = (
-        torch,
-        toolkit_lock(job.cell.torch.cuda),
-        build_lock_request(job.version),
-        runtime_lock_request(job.version),
-    )
-    return tuple(request for request in requests if request is not None)
+    toolkit = toolkit_lock(job.cell.torch.cuda)
+    return tuple(request for request in (torch, toolkit) if request is not None)
+
+
+def version_locks(version: RecipeVersion) -> tuple[LockRequest, ...]:
+    """The locks of a recipe version, whatever the cell."""
+    return build_lock_request(version), runtime_lock_request(version)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from wheelyard.errors import ImpossibleCellError, UnknownNameError
+from wheelyard.model.cell import Cell
 from wheelyard.model.job import Job
-from wheelyard.model.possibility import nearest_possible_cell, reasons_impossible
+from wheelyard.model.possibility import (
+    nearest_possible_cell,
+    reasons_against_build,
+    reasons_against_python,
+    reasons_impossible,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable, Iterator
 
-    from wheelyard.model.cell import Cell, GpuArch
+    from wheelyard.model.cell import GpuArch, Machine, PythonVersion, TorchBuild
     from wheelyard.model.matrix import Matrix
     from wheelyard.model.recipe import Recipe, RecipeVersion
-    from wheelyard.planning.fingerprint import PlanFingerprint
+    from wheelyard.planning.fingerprint import GroupFingerprint, PlanFingerprint
 
 
 class JobState(StrEnum):
@@ -41,21 +48,36 @@ class Standing:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedJob:
-    """A job, its fingerprint, and what the yard has of it."""
+    """A job, what its fingerprint is made from, and what the yard has of it."""
 
     job: Job
-    fingerprint: PlanFingerprint
+    shared: GroupFingerprint
     standing: Standing
+
+    @property
+    def fingerprint(self) -> PlanFingerprint:
+        return self.shared.of_cell(self.job.cell)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Unwanted:
-    """A combination that is not built: impossible or excluded, with the reason."""
+    """A combination that is not built: impossible or excluded."""
 
     version: RecipeVersion
     cell: Cell
-    reason: str
-    impossible: bool
+    excluded: str | None = None
+    """Why the matrix does not want it, if it is possible."""
+
+    @property
+    def impossible(self) -> bool:
+        return self.excluded is None
+
+    @property
+    def reason(self) -> str:
+        """Why it is not built, in sentences."""
+        if self.excluded is not None:
+            return self.excluded
+        return _why_impossible(self.version, self.cell)
 
 
 def reasons_against(
@@ -108,30 +130,116 @@ def expand_matrix(
     """Return the wanted jobs by priority, and every other combination with its reason."""
     jobs: list[Job] = []
     unwanted: list[Unwanted] = []
-    for recipe in recipes:
-        for version in recipe.versions:
-            for cell in matrix.cells():
-                outcome = _consider(version, cell, matrix)
-                if isinstance(outcome, Job):
-                    jobs.append(outcome)
-                else:
-                    unwanted.append(outcome)
-    jobs.sort(key=lambda job: -matrix.priority(job.identifier))
-    return tuple(jobs), tuple(unwanted)
+    for outcome in consider_matrix(recipes, matrix):
+        if isinstance(outcome, Job):
+            jobs.append(outcome)
+        else:
+            unwanted.append(outcome)
+    return _by_priority(jobs, matrix), tuple(unwanted)
 
 
-def _consider(version: RecipeVersion, cell: Cell, matrix: Matrix) -> Job | Unwanted:
+def wanted_jobs(recipes: Iterable[Recipe], matrix: Matrix) -> tuple[Job, ...]:
+    """Return the wanted jobs by priority; of a million cells most cost nothing."""
+    jobs = (
+        job
+        for group in _groups(recipes, matrix)
+        for job in group.jobs()
+        if matrix.reason_excluded(job.identifier) is None
+    )
+    return _by_priority(jobs, matrix)
+
+
+def consider_matrix(recipes: Iterable[Recipe], matrix: Matrix) -> Iterator[Job | Unwanted]:
+    """Yield every combination, those of a group together: a job, or what speaks against it."""
+    for group in _groups(recipes, matrix):
+        jobs = {job.cell.python: job for job in group.jobs()}
+        for python in matrix.pythons:
+            job = jobs.get(python)
+            cell = Cell(python, group.torch, group.machine)
+            excluded = None if job is None else matrix.reason_excluded(job.identifier)
+            if job is None or excluded is not None:
+                yield Unwanted(version=group.version, cell=cell, excluded=excluded)
+            else:
+                yield job
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Group:
+    """The combinations of one recipe version, torch build and machine."""
+
+    version: RecipeVersion
+    torch: TorchBuild
+    machine: Machine
+    gpu_archs: tuple[GpuArch, ...]
+    pythons: tuple[PythonVersion, ...]
+    """Those it is possible for."""
+
+    def jobs(self) -> Iterator[Job]:
+        for python in self.pythons:
+            cell = Cell(python, self.torch, self.machine)
+            yield Job(version=self.version, cell=cell, gpu_archs=self.gpu_archs)
+
+
+def _groups(recipes: Iterable[Recipe], matrix: Matrix) -> Iterator[_Group]:
+    """Yield the groups of the matrix, the impossible ones too; nothing is asked twice of facts."""
+    having = {
+        (torch.label, machine): _pythons_of(torch, machine, matrix)
+        for torch, machine in itertools.product(matrix.torches, matrix.machines)
+    }
+    for version in itertools.chain.from_iterable(recipe.versions for recipe in recipes):
+        refused = {
+            python for python in matrix.pythons if version.conditions.reasons_against_python(python)
+        }
+        for torch in matrix.torches:
+            archs = _usable_gpu_archs(version, torch)
+            for machine in matrix.machines:
+                pythons = having[torch.label, machine]
+                if not archs or reasons_against_build(torch, machine, archs):
+                    pythons = ()
+                elif refused:
+                    pythons = tuple(python for python in pythons if python not in refused)
+                yield _Group(
+                    version=version,
+                    torch=torch,
+                    machine=machine,
+                    gpu_archs=archs,
+                    pythons=pythons,
+                )
+
+
+def _pythons_of(torch: TorchBuild, machine: Machine, matrix: Matrix) -> tuple[PythonVersion, ...]:
+    return tuple(
+        python
+        for python in matrix.pythons
+        if not reasons_against_python(torch.version, python, machine)
+    )
+
+
+def _usable_gpu_archs(version: RecipeVersion, torch: TorchBuild) -> tuple[GpuArch, ...]:
+    """Return the default targets; none where the version does not take this torch at all."""
+    if version.conditions.reasons_against_torch(torch):
+        return ()
+    try:
+        return version.default_gpu_archs(torch.cuda)
+    except ImpossibleCellError:
+        return ()
+
+
+def _by_priority(jobs: Iterable[Job], matrix: Matrix) -> tuple[Job, ...]:
+    if not matrix.priorities:
+        return tuple(jobs)
+    return tuple(sorted(jobs, key=lambda job: -matrix.priority(job.identifier)))
+
+
+def _why_impossible(version: RecipeVersion, cell: Cell) -> str:
     reasons = reasons_against(version, cell)
     if reasons:
-        return Unwanted(version=version, cell=cell, reason=" ".join(reasons), impossible=True)
+        return " ".join(reasons)
     try:
-        job = make_job(version, cell)
+        make_job(version, cell)
     except ImpossibleCellError as error:
-        return Unwanted(version=version, cell=cell, reason=str(error), impossible=True)
-    excluded = matrix.reason_excluded(job.identifier)
-    if excluded is not None:
-        return Unwanted(version=version, cell=cell, reason=excluded, impossible=False)
-    return job
+        return str(error)
+    return ""
 
 
 def select_jobs(jobs: Iterable[Job], select: str) -> tuple[Job, ...]:
@@ -142,17 +250,3 @@ def select_jobs(jobs: Iterable[Job], select: str) -> tuple[Job, ...]:
         msg = f"No job matches {select!r}. `wheelyard matrix` shows the {len(jobs)} there are."
         raise UnknownNameError(msg)
     return selected
-
-
-def make_plan(
-    jobs: Iterable[Job],
-    *,
-    fingerprint: Callable[[Job], PlanFingerprint],
-    standing: Callable[[Job, PlanFingerprint], Standing],
-) -> tuple[PlannedJob, ...]:
-    """Return the jobs in their order, with what the yard has of them."""
-    planned = []
-    for job in jobs:
-        print_ = fingerprint(job)
-        planned.append(PlannedJob(job=job, fingerprint=print_, standing=standing(job, print_)))
-    return tuple(planned)

@@ -1,14 +1,21 @@
-"""What the compile cache did for one build, in its own counts."""
+"""What the compile cache did for one build, in its own counts and in its own log."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+_LINE = re.compile(r" sccache::compiler::compiler\] \[(?P<name>[^\]]+)\]: (?P<said>.*)$")
+_ASKED = "get_cached_or_compile: "
+_KEY = "Hash key: "
+_COMPILED = re.compile(r"Compiled in ([\d.]+) s")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,14 +24,86 @@ class CacheStatistics:
 
     hits: Mapping[str, int]
     misses: Mapping[str, int]
+    reasons: tuple[str, ...] = ()
+    """Why device code was compiled that another Python of the group had compiled before."""
 
 
-def read_cache_statistics(path: Path) -> CacheStatistics:
-    """Read the JSON that sccache wrote at the end of a build; nothing there means nothing done."""
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class CacheStep:
+    """One step that the cache was asked for: a compile, or a part of nvcc's work."""
+
+    name: str
+    """The file it makes, for example ``scale.o`` or ``scale.compute_90.ptx``."""
+    arguments: tuple[str, ...]
+    key: str = ""
+    """The digest of everything that the result depends on, as the cache sees it."""
+    hit: bool | None = None
+    seconds: float = 0.0
+    """What compiling it took."""
+
+
+def read_cache_statistics(output: Path) -> CacheStatistics:
+    """Add up what each cache server of a build counted; nothing there means nothing done."""
+    hits: collections.Counter[str] = collections.Counter()
+    misses: collections.Counter[str] = collections.Counter()
+    for path in _of_every_server(output, "cache.json"):
+        try:
+            stats = json.loads(path.read_text(encoding="utf-8"))["stats"]
+            hits.update(stats["cache_hits"]["counts"])
+            misses.update(stats["cache_misses"]["counts"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            continue
+    return CacheStatistics(hits=dict(hits), misses=dict(misses))
+
+
+def read_cache_steps(output: Path) -> tuple[CacheStep, ...]:
+    """Return the steps of a build from the logs of its cache servers; unknown lines say nothing."""
+    steps: list[CacheStep] = []
+    for path in _of_every_server(output, "sccache.log"):
+        try:
+            with path.open(encoding="utf-8", errors="replace") as log:
+                steps += _parse(log)
+        except FileNotFoundError:
+            continue
+    return tuple(steps)
+
+
+def _of_every_server(output: Path, name: str) -> list[Path]:
+    """Return the build's own file, then those of compiles that had a server of their own."""
+    return [output / name, *sorted(output.glob(f"fresh/*/{name}"))]
+
+
+def _parse(lines: Iterable[str]) -> list[CacheStep]:
+    """Put together what the log says of each step; steps of one name follow one another."""
+    steps: list[CacheStep] = []
+    latest: dict[str, int] = {}
+    for line in lines:
+        match = _LINE.search(line.rstrip("\n"))
+        if match is None:
+            continue
+        name, said = match["name"], match["said"]
+        if said.startswith(_ASKED):
+            latest[name] = len(steps)
+            arguments = _words(said.removeprefix(_ASKED))
+            steps.append(CacheStep(name=name, arguments=arguments))
+        elif name in latest:
+            changed = _changed(said)
+            steps[latest[name]] = dataclasses.replace(steps[latest[name]], **changed)  # type: ignore[arg-type]
+    return steps
+
+
+def _changed(said: str) -> dict[str, str | bool | float]:
+    compiled = _COMPILED.match(said)
+    if said.startswith(_KEY):
+        return {"key": said.removeprefix(_KEY).strip()}
+    if said.startswith(("Cache hit", "Cache miss")):
+        return {"hit": said.startswith("Cache hit")}
+    return {"seconds": float(compiled[1])} if compiled is not None else {}
+
+
+def _words(listed: str) -> tuple[str, ...]:
+    """Read a list as Rust shows it, which for command lines is JSON nearly always."""
     try:
-        stats = json.loads(path.read_text(encoding="utf-8"))["stats"]
-        return CacheStatistics(
-            hits=dict(stats["cache_hits"]["counts"]), misses=dict(stats["cache_misses"]["counts"])
-        )
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return CacheStatistics(hits={}, misses={})
+        return tuple(map(str, json.loads(listed)))
+    except (ValueError, TypeError):
+        return tuple(listed.strip("[]").split(", "))

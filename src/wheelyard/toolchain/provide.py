@@ -107,7 +107,7 @@ def provide_toolchain(
             env=request.uv_env,
             copy=request.copy,
         ),
-        tools=provide_tools(cache=request.cache, env=request.env),
+        tools=provide_tools(compiler, cache=request.cache, env=request.env),
         compiler=compiler,
         sandbox=request.sandbox,
     )

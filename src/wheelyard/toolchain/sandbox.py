@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -11,12 +12,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from wheelyard.folders import remove_tree
 from wheelyard.locking import held
 from wheelyard.machine.namespaces import SandboxLevel
 from wheelyard.run import Completed, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime")
@@ -184,13 +186,14 @@ class LinkedFolders:
         with held(self.base / ".lock"):
             for room in order.rooms:
                 _link(room, self.base)
-            return run(
-                [*_leash(order.env), *order.command],
-                env=order.env,
-                cwd=order.cwd,
-                log_path=order.log_path,
-                on_line=order.on_line,
-            )
+            with _lent(order, self.base):
+                return run(
+                    [*_leash(order.env), *order.command],
+                    env=order.env,
+                    cwd=order.cwd,
+                    log_path=order.log_path,
+                    on_line=order.on_line,
+                )
 
 
 def _link(room: Room, base: Path) -> None:
@@ -199,7 +202,33 @@ def _link(room: Room, base: Path) -> None:
     temporary = room.inside.with_name(f".{room.inside.name}.new")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(room.source)
+    if room.inside.is_dir() and not room.inside.is_symlink():
+        remove_tree(room.inside)  # lent to a command of a process that was killed
     temporary.replace(room.inside)
+
+
+@contextlib.contextmanager
+def _lent(order: Order, base: Path) -> Iterator[None]:
+    """Put the folder that the command works in really there, while it runs.
+
+    A program that asks where it is learns the target of a link. That names the job, so no two
+    Pythons would find the same in the compile cache.
+    """
+    room = next((room for room in order.rooms if room.inside == order.cwd), None)
+    if room is None or not room.writable or not room.inside.is_relative_to(base):
+        yield
+        return
+    try:
+        room.inside.unlink()
+        room.source.rename(room.inside)
+    except OSError:  # it lies on another disk
+        _link(room, base)
+        yield
+        return
+    try:
+        yield
+    finally:
+        room.inside.rename(room.source)
 
 
 def _outermost_first(rooms: Sequence[Room]) -> list[Room]:

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING
 
 from wheelyard.errors import MachineError
 from wheelyard.folders import make_once
+from wheelyard.machine.libc import find_libc
+from wheelyard.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from wheelyard.machine.compilers import Compiler
 
 _WRAPPERS = Path(__file__).with_name("wrappers")
 _HOST_COMPILERS = ("c++", "cc", "g++", "gcc")
@@ -35,8 +39,11 @@ def find_tool(name: str, env: Mapping[str, str]) -> Path:
     return Path(found)
 
 
-def provide_tools(*, cache: Path, env: Mapping[str, str]) -> Path:
-    """Return the folder with the wrappers (``nvcc``, ``g++`` ...), ``drive-build`` and sccache."""
+def provide_tools(compiler: Compiler, *, cache: Path, env: Mapping[str, str]) -> Path:
+    """Return the folder with the wrappers (``nvcc``, ``g++`` ...), ``drive-build`` and sccache.
+
+    ``compiler`` makes the program that asks the budget.
+    """
     sources = {
         **dict.fromkeys(_HOST_COMPILERS, _WRAPPERS / "host-compiler.sh"),
         "nvcc": _WRAPPERS / "nvcc.sh",
@@ -44,18 +51,29 @@ def provide_tools(*, cache: Path, env: Mapping[str, str]) -> Path:
         # not beside the others, which are on PATH: torch from 2.15 on looks for it there and puts
         # it in front of the wrappers
         "cache/sccache": find_tool("sccache", env),
+        "budget/admit.c": _WRAPPERS / "admit.c",
+        "budget/fresh": _WRAPPERS / "fresh.sh",
     }
-    digest = hashlib.sha256()
+    # what it compiles runs with this C library or a later one
+    digest = hashlib.sha256(f"{compiler} {compiler.target} {find_libc()}\n".encode())
     for name, source in sources.items():
         digest.update(f"{name}\n{source.stat().st_size}\n".encode() + source.read_bytes())
     folder = cache / "tools" / digest.hexdigest()[:16]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return make_once(folder, functools.partial(_fill, sources=sources), what="the tools")
+    fill = functools.partial(_fill, sources=sources, compiler=compiler, env=env)
+    return make_once(folder, fill, what="the tools")
 
 
-def _fill(folder: Path, *, sources: Mapping[str, Path]) -> None:
+def _fill(
+    folder: Path, *, sources: Mapping[str, Path], compiler: Compiler, env: Mapping[str, str]
+) -> None:
     for name, source in sources.items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         shutil.copyfile(source, path)
         path.chmod(0o755)
+    source = folder / "budget" / "admit.c"
+    run(
+        [compiler.path, "-x", "c", "-O2", source, "-o", source.with_name("admit")],
+        env={"LC_ALL": "C", "PATH": env.get("PATH", os.defpath)},
+    )

@@ -110,3 +110,8 @@ class Places:
     def cache(self) -> Path:
         """The compile cache."""
         return self.base / "cache"
+
+    @property
+    def budget(self) -> Path:
+        """The socket of the budget that this build's compiles ask."""
+        return self.base / "budget"

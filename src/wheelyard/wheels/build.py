@@ -9,9 +9,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wheelyard.errors import BuildError, DiskError, ProcessError
+from wheelyard.errors import BuildError, DiskError, OutOfMemoryError, ProcessError
 from wheelyard.files import file_sha256
-from wheelyard.toolchain.compile_cache import CacheStatistics, read_cache_statistics
+from wheelyard.machine.memory import oom_kills
+from wheelyard.toolchain.compile_cache import (
+    CacheStatistics,
+    read_cache_statistics,
+    read_cache_steps,
+)
+from wheelyard.toolchain.kept_units import explain_misses, keep_units, read_units
 from wheelyard.toolchain.preflight import header_folders
 from wheelyard.toolchain.rooms import build_rooms, python_environment
 from wheelyard.toolchain.sandbox import Order, Room
@@ -24,8 +30,11 @@ if TYPE_CHECKING:
     from wheelyard.model.cell import GpuArch
     from wheelyard.model.job import Job
     from wheelyard.sources.values import PatchedSource
+    from wheelyard.toolchain.admission import Admission
 
-_ERROR = re.compile(r"\b(?:fatal )?error\b\s*[:(]|^\w*Error: |undefined reference")
+_ERROR = re.compile(
+    r"\b(?:fatal )?error\b\s*[:(]|^\w*Error: |undefined reference|\bkilled by signal \d"
+)
 _ERRORS = 6
 _LAST_LINES = 8
 _TIME = re.compile(r"(\d+)m([\d.]+)s")
@@ -34,6 +43,12 @@ _EPOCH = "315532800"
 """1980-01-01, the oldest time that a zip archive can hold."""
 _CACHE_SIZE = "20G"
 _DISK_FULL = "No space left on device"
+_KILLED = re.compile(
+    r"Killed signal terminated program|died due to signal 9\b|[Cc]ompiler killed by signal 9\b"
+    r"|\[code=(?:137|-9)\]|^Killed$|returned non-zero exit status 137\b|died with <Signals.SIGKILL"
+)
+_WAITING_COMPILES = 64
+"""How many compiles one build may have asked for, where a budget decides which of them run."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +63,28 @@ class BuildRequest:
     compile_jobs: int
     log_path: Path
     use_compile_cache: bool = True
+    admission: Admission | None = None
+    """The budget that its compiles ask, where other builds share the machine."""
+    all_at_once: bool = True
+    """Whether compiles may wait at the budget beyond ``compile_jobs``."""
+
+    @property
+    def kept_units(self) -> Path:
+        """Where its group keeps what was compiled; beside the cache, which sweeps its folder."""
+        folder = self.compile_cache.with_name(f"{self.compile_cache.name}.units")
+        return folder / f"{self.job.group}.json"
+
+    def with_half_the_jobs(self) -> BuildRequest:
+        """Ask for the same again with twice the memory for each compile."""
+        admission = self.admission
+        if admission is not None:
+            admission = dataclasses.replace(admission, memory=2 * admission.memory)
+        return dataclasses.replace(
+            self,
+            compile_jobs=max(1, self.compile_jobs // 2),
+            admission=admission,
+            all_at_once=False,
+        )
 
 
 def build_wheel(
@@ -60,6 +97,7 @@ def build_wheel(
     sandbox = request.toolchain.sandbox
     places = Places(base=sandbox.base)
     output = _prepare(request, places)
+    killed_before, log_begins = oom_kills(), _size(request.log_path)
     started = time.monotonic()
     try:
         sandbox.run(
@@ -73,7 +111,8 @@ def build_wheel(
             )
         )
     except ProcessError as error:
-        raise _explain(error, request) from error
+        killed = oom_kills() > killed_before or _was_killed(error, request, log_begins)
+        raise _explain(error, request, killed=killed) from error
     seconds = time.monotonic() - started
     wheel = _only_wheel(output / "dist", request)
     built = BuiltWheel(
@@ -83,7 +122,45 @@ def build_wheel(
         seconds=seconds,
         cpu_seconds=read_cpu_seconds(output / "times"),
     )
-    return built, read_cache_statistics(output / "cache.json")
+    return built, _account(patched, request, places, output)
+
+
+def _account(
+    patched: PatchedSource, request: BuildRequest, places: Places, output: Path
+) -> CacheStatistics:
+    """Count hits and misses; say why device code that the group has was compiled again."""
+    steps = read_cache_steps(output)
+    toolchain, job = request.toolchain, request.job
+    circumstances = {
+        "compiler": f"{toolchain.compiler} {toolchain.compiler.target}",
+        "source": patched.digest,
+        "toolkit": f"{toolchain.toolkit.provider} {toolchain.toolkit.digest}",
+        "torch": f"{toolchain.torch.origin} {toolchain.torch.digest}",
+        "tools": toolchain.tools.name,
+    }
+
+    kept = read_units(request.kept_units)
+    reasons: tuple[str, ...] = ()
+    if kept is not None:
+        reasons = explain_misses(
+            steps, kept, circumstances=circumstances, read_source=_reader(patched, places)
+        )
+    keep_units(request.kept_units, steps, job=job.identifier, circumstances=circumstances)
+    return dataclasses.replace(read_cache_statistics(output), reasons=reasons)
+
+
+def _reader(patched: PatchedSource, places: Places) -> Callable[[str], str | None]:
+    def read(path: str) -> str | None:
+        inside = places.source / path
+        if not inside.is_relative_to(places.source):
+            return None
+        try:
+            here = patched.tree / inside.relative_to(places.source)
+            return here.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return None
+
+    return read
 
 
 def read_cpu_seconds(path: Path) -> float:
@@ -120,7 +197,15 @@ def _rooms(
         Room(source=output, inside=places.build, writable=True),
         Room(source=output / "tmp", inside=Path("/tmp"), writable=True),  # noqa: S108
         Room(source=request.compile_cache, inside=places.cache, writable=True),
+        *_budget_rooms(request, places),
     )
+
+
+def _budget_rooms(request: BuildRequest, places: Places) -> tuple[Room, ...]:
+    if request.admission is None:
+        return ()
+    # a socket on a read-only mount can be connected to, and nobody can put another in its place
+    return (Room(source=request.admission.socket, inside=places.budget),)
 
 
 def _command(places: Places) -> tuple[str, ...]:
@@ -144,7 +229,7 @@ def build_environment(request: BuildRequest, places: Places) -> dict[str, str]:
     libraries = [places.base / "links", places.toolkit / "lib64", places.toolkit / "lib64/stubs"]
     environment = {
         **python_environment(places, compilers[0].parent),
-        "CMAKE_BUILD_PARALLEL_LEVEL": str(request.compile_jobs),
+        "CMAKE_BUILD_PARALLEL_LEVEL": str(_most_compiles(request)),
         "CPLUS_INCLUDE_PATH": ":".join(includes),
         "CUDA_HOME": str(places.toolkit),
         "CXX": "g++",
@@ -155,7 +240,7 @@ def build_environment(request: BuildRequest, places: Places) -> dict[str, str]:
         "LDCXXSHARED": "g++ -shared",
         "LDSHARED": "gcc -shared",
         "LIBRARY_PATH": ":".join(str(path) for path in libraries),
-        "MAX_JOBS": str(request.compile_jobs),
+        "MAX_JOBS": str(_most_compiles(request)),
         "NVCC_CCBIN": str(compilers[0]),
         "PYTORCH_NVCC": str(places.tools / "nvcc"),
         "SCCACHE_BASEDIRS": str(places.base),
@@ -177,9 +262,22 @@ def build_environment(request: BuildRequest, places: Places) -> dict[str, str]:
     }
     if request.use_compile_cache:
         environment["WHEELYARD_SCCACHE"] = str(places.tools / "cache" / "sccache")
+    if request.admission is not None:
+        environment |= request.admission.variables(job, inside=places.budget)
     if job.lineinfo:
         environment["WHEELYARD_LINEINFO"] = "1"
     return environment | dict(job.version.build.environment)
+
+
+def _most_compiles(request: BuildRequest) -> int:
+    """Return how many compiles the build starts at once.
+
+    Where they wait for a budget, one that waits for another job's device code must not keep the
+    host units behind it from asking.
+    """
+    if request.admission is None or not request.all_at_once:
+        return request.compile_jobs
+    return max(request.compile_jobs, _WAITING_COMPILES)
 
 
 def gencode_flags(gpu_archs: tuple[GpuArch, ...]) -> str:
@@ -215,7 +313,7 @@ def _step_reader(on_step: Callable[[int, int], None]) -> Callable[[str], None]:
     return read
 
 
-def _explain(error: ProcessError, request: BuildRequest) -> BuildError | DiskError:
+def _explain(error: ProcessError, request: BuildRequest, *, killed: bool) -> BuildError | DiskError:
     identifier = request.job.identifier
     if _DISK_FULL in error.tail:
         msg = (
@@ -223,12 +321,43 @@ def _explain(error: ProcessError, request: BuildRequest) -> BuildError | DiskErr
             f"with `wheelyard clean`, and run the same command again.\nLog: {request.log_path}"
         )
         return DiskError(msg)
+    if killed:
+        return _explain_kill(error, request)
     msg = (
         f"{identifier} did not compile (exit status {error.returncode}).\n"
         f"{_telling_lines(error, request.log_path)}\n"
         f"Whole log: {request.log_path} (or `wheelyard log {identifier}`)"
     )
     return BuildError(msg)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _was_killed(error: ProcessError, request: BuildRequest, log_begins: int) -> bool:
+    """Whether a compiler was ended by SIGKILL, which on a machine that works is for memory.
+
+    The log goes on below that of a first try.
+    """
+    if error.returncode in {-9, 137}:
+        return True
+    with request.log_path.open(encoding="utf-8", errors="replace") as log:
+        log.seek(log_begins)
+        return any(_KILLED.search(line) for line in log)
+
+
+def _explain_kill(error: ProcessError, request: BuildRequest) -> OutOfMemoryError:
+    identifier, build = request.job.identifier, request.job.version.build
+    msg = (
+        f"{identifier}: a compile was killed (SIGKILL), so the memory did not suffice for "
+        f"{request.compile_jobs} at once with {build.memory_per_job / 2**30:.1f} GiB each. "
+        "What was compiled stays in the compile cache. Take fewer with --jobs, or raise "
+        f"`memory-per-job` in recipes/{request.job.version.recipe}.toml.\n"
+        f"{_telling_lines(error, request.log_path)}\n"
+        f"Whole log: {request.log_path} (or `wheelyard log {identifier}`)"
+    )
+    return OutOfMemoryError(msg)
 
 
 def _telling_lines(error: ProcessError, log_path: Path) -> str:

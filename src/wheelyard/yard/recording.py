@@ -137,6 +137,7 @@ def _record_build(compiled: Compiled) -> Built:
             compile_jobs=compiled.compile_jobs,
             cache_hits=dict(compiled.cache.hits),
             cache_misses=dict(compiled.cache.misses),
+            cache_reasons=compiled.cache.reasons,
         ),
     )
 

@@ -20,6 +20,7 @@ COMMANDS = (
         "doctor",
         "explain",
         "fetch",
+        "fill",
         "index",
         "list",
         "log",
@@ -75,7 +76,6 @@ def test_version_of_a_recipe_is_not_that_of_wheelyard(capsys: pytest.CaptureFixt
     [
         pytest.param([], id="no-command"),
         pytest.param(["bake"], id="unknown-command"),
-        pytest.param(["build"], id="no-recipe"),
         pytest.param(["build", "probe", "--gpus", "9.0"], id="unknown-option"),
         pytest.param(["build", "probe", "--jobs", "many"], id="no-number"),
         pytest.param(["build", "probe", "--sandbox", "docker"], id="unknown-sandbox"),

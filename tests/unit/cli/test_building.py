@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wheelyard.cli.building import make_progress
+from wheelyard.cli.telling import make_progress
 from wheelyard.farm import load_farm
 from wheelyard.model.releases import torch_release
 from wheelyard.progress import LiveProgress, PlainProgress

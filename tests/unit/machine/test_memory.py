@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wheelyard.errors import MachineError
-from wheelyard.machine.memory import available_memory
+from wheelyard.machine.memory import available_memory, oom_kills
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,3 +78,27 @@ def test_version_1(tmp_path: Path, limit: str, expected: int) -> None:
 def test_missing_proc_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match=r"meminfo' does not tell MemAvailable"):
         available_memory(proc=tmp_path, sys=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mountinfo", "cgroup", "files", "kills"),
+    [
+        pytest.param(
+            *(V2, "0::/job\n", {"job/memory.events": "low 0\noom 3\noom_kill 2\n"}, 2), id="v2"
+        ),
+        pytest.param(
+            *(V1, "4:memory:/job\n"),
+            *({"memory/job/memory.oom_control": "under_oom 0\noom_kill 5\n"}, 5),
+            id="v1",
+        ),
+        pytest.param(
+            *(V2, "0::/job\n", {"memory.events": "oom_kill 9\n"}, 9), id="only-the-parent-counts"
+        ),
+        pytest.param(V2, "0::/job\n", {}, 0, id="nobody-counts"),
+    ],
+)
+def test_processes_killed_for_memory_are_counted(
+    tmp_path: Path, mountinfo: str, cgroup: str, files: dict[str, str], kills: int
+) -> None:
+    memory(tmp_path, mountinfo=mountinfo, cgroup=cgroup, files=files)
+    assert oom_kills(proc=tmp_path / "proc", sys=tmp_path / "sys") == kills

@@ -13,16 +13,13 @@ from wheelyard.model.cell import Cell, PythonVersion, TorchBuild, parse_gpu_arch
 from wheelyard.model.decode import decode_table
 from wheelyard.model.matrix import Matrix, parse_matrix
 from wheelyard.model.recipe_file import MatrixFile
-from wheelyard.planning.fingerprint import PlanFingerprint
 from wheelyard.planning.plan import (
-    JobState,
-    Standing,
     expand_matrix,
     make_job,
-    make_plan,
     nearest_hint,
     reasons_against,
     select_jobs,
+    wanted_jobs,
 )
 
 if TYPE_CHECKING:
@@ -160,6 +157,11 @@ def test_what_the_farm_wants_is_what_is_stored(
     assert_stored(STORED, "".join(f"{job.identifier}\n" for job in jobs))
 
 
+def test_wanted_jobs_are_those_of_the_expanded_matrix_in_its_order(real_farm: Farm) -> None:
+    jobs, _ = expand_matrix(real_farm.recipes, real_farm.matrix)
+    assert wanted_jobs(real_farm.recipes, real_farm.matrix) == jobs
+
+
 def test_no_two_jobs_of_the_farm_have_one_identifier(real_farm: Farm) -> None:
     jobs, unwanted = expand_matrix(real_farm.recipes, real_farm.matrix)
     assert max(Counter(job.identifier for job in jobs).values()) == 1
@@ -176,23 +178,3 @@ def test_selector_that_matches_nothing_is_an_error(make_probe_job: Callable[...,
     expected = r"No job matches 'causal-\*'.*shows the 1 there are"
     with pytest.raises(UnknownNameError, match=expected):
         select_jobs([make_probe_job()], "causal-*")
-
-
-def test_plan_tells_the_state_of_each_job_and_what_changed(
-    make_probe_job: Callable[..., Job],
-) -> None:
-    def fingerprint(job: Job) -> PlanFingerprint:
-        return PlanFingerprint(sha256=job.identifier, inputs={})
-
-    def standing(job: Job, fingerprint: PlanFingerprint) -> Standing:
-        assert fingerprint.sha256 == job.identifier
-        if job.cell.python.minor == 12:
-            return Standing(state=JobState.stale, differences=("revision: 0 -> 1",))
-        return Standing(state=JobState.missing)
-
-    jobs = [make_probe_job(python=python) for python in ("3.13", "3.12")]
-    planned = make_plan(jobs, fingerprint=fingerprint, standing=standing)
-    assert [(item.job, item.standing) for item in planned] == [
-        (jobs[0], Standing(state=JobState.missing)),
-        (jobs[1], Standing(state=JobState.stale, differences=("revision: 0 -> 1",))),
-    ]

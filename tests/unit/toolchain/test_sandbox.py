@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -469,6 +470,41 @@ def test_without_namespaces_rooms_are_links_at_the_same_names(
         assert linked.run(order).output == name * 2
     assert (linked.base / "room").readlink() == tmp_path / "second" / "room"
     assert not Path("/usr/share/elsewhere").exists()
+
+
+def test_without_namespaces_the_folder_worked_in_has_the_same_real_path_for_every_job(
+    linked: LinkedFolders, tmp_path: Path
+) -> None:
+    seen = set()
+    for name in ("first", "second"):
+        order = _linked_order(linked, tmp_path / name, "pwd -P; cat name; echo made >file")
+        room = dataclasses.replace(order.rooms[0], writable=True)
+        where, _, content = linked.run(dataclasses.replace(order, rooms=(room,))).output.partition(
+            "\n"
+        )
+        assert content == name
+        # what it made comes back
+        assert (tmp_path / name / "room" / "file").read_text(encoding="ascii") == "made\n"
+        seen.add(where)
+    assert seen == {str((linked.base / "room").parent.resolve() / "room")}
+
+
+def test_without_namespaces_what_a_killed_process_left_does_not_matter(
+    linked: LinkedFolders, tmp_path: Path
+) -> None:
+    (linked.base / "room" / "deep").mkdir(parents=True)
+    order = _linked_order(linked, tmp_path / "job", "cat name")
+    assert linked.run(order).output == "job"
+
+
+def test_without_namespaces_a_failure_gives_the_folder_back(
+    linked: LinkedFolders, tmp_path: Path
+) -> None:
+    order = _linked_order(linked, tmp_path / "job", "exit 3")
+    room = dataclasses.replace(order.rooms[0], writable=True)
+    with pytest.raises(ProcessError):
+        linked.run(dataclasses.replace(order, rooms=(room,)))
+    assert (tmp_path / "job" / "room" / "name").exists()
 
 
 def test_without_namespaces_one_job_runs_at_a_time(linked: LinkedFolders, tmp_path: Path) -> None:

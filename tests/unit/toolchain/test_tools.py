@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from wheelyard.errors import MachineError
+from wheelyard.machine.compilers import find_gxx
 from wheelyard.toolchain.tools import find_tool, provide_tools
 
 if TYPE_CHECKING:
@@ -39,30 +42,51 @@ def test_missing_tool_is_named_with_what_to_do() -> None:
 
 
 def test_tools_have_the_names_that_builds_call_and_can_be_run(tmp_path: Path) -> None:
-    folder = provide_tools(cache=tmp_path, env=os.environ)
+    folder = provide_tools(find_gxx(os.environ), cache=tmp_path, env=os.environ)
     names = {path.name for path in folder.iterdir()}
-    assert names == {"c++", "cc", "drive-build", "g++", "gcc", "nvcc", "cache"}
+    assert names == {"c++", "cc", "drive-build", "g++", "gcc", "nvcc", "budget", "cache"}
     assert all(os.access(path, os.X_OK) for path in folder.iterdir())
 
 
 def test_compile_cache_is_not_where_torch_would_look_for_it(tmp_path: Path) -> None:
-    folder = provide_tools(cache=tmp_path, env=os.environ)
+    folder = provide_tools(find_gxx(os.environ), cache=tmp_path, env=os.environ)
     assert not (folder / "sccache").exists()
     assert os.access(folder / "cache" / "sccache", os.X_OK)
 
 
+def test_program_that_asks_the_budget_is_compiled_and_not_on_the_path(tmp_path: Path) -> None:
+    folder = provide_tools(find_gxx(os.environ), cache=tmp_path, env=os.environ)
+    asked = subprocess.run(
+        [folder / "budget" / "admit", "host", "true"],
+        env={"WHEELYARD_BUDGET": "/nowhere"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert asked.returncode == 75
+    assert asked.stderr.startswith("wheelyard: the budget at /nowhere does not answer")
+    assert os.access(folder / "budget" / "fresh", os.X_OK)
+
+
+def test_another_compiler_makes_another_folder(tmp_path: Path) -> None:
+    compiler = find_gxx(os.environ)
+    other = dataclasses.replace(compiler, version=(1, 2, 3))
+    first = provide_tools(compiler, cache=tmp_path, env=os.environ)
+    assert provide_tools(other, cache=tmp_path, env=os.environ) != first
+
+
 def test_tools_are_laid_out_once(tmp_path: Path) -> None:
-    folder = provide_tools(cache=tmp_path, env=os.environ)
+    folder = provide_tools(find_gxx(os.environ), cache=tmp_path, env=os.environ)
     (folder / "mark").touch()
-    assert provide_tools(cache=tmp_path, env=os.environ) == folder
+    assert provide_tools(find_gxx(os.environ), cache=tmp_path, env=os.environ) == folder
     assert (folder / "mark").exists()
 
 
 def test_another_cache_program_makes_another_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = provide_tools(cache=tmp_path, env=os.environ)
+    before = provide_tools(find_gxx(os.environ), cache=tmp_path, env=os.environ)
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "environment"))
     _program(tmp_path / "environment" / "bin" / "sccache")
-    after = provide_tools(cache=tmp_path, env=os.environ)
+    after = provide_tools(find_gxx(os.environ), cache=tmp_path, env=os.environ)
     assert before != after

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import wheelyard.toolchain
+from wheelyard.machine.compilers import find_gxx
+from wheelyard.toolchain.compile_cache import read_cache_statistics, read_cache_steps
 from wheelyard.toolchain.tools import provide_tools
 
 if TYPE_CHECKING:
@@ -161,6 +163,57 @@ def test_host_compiler_works_without_a_compile_cache(call: Callable[..., list[st
     ]
 
 
+@pytest.fixture
+def _budget(fakes: Path) -> None:
+    """Write a client of the budget that prints its arguments."""
+    path = fakes / "tools" / "budget" / "admit"
+    path.parent.mkdir(parents=True)
+    path.write_text(PRINTER, encoding="ascii")
+    path.chmod(0o755)
+
+
+@pytest.mark.usefixtures("_budget")
+def test_every_call_of_a_compiler_asks_the_budget_where_there_is_one(
+    call: Callable[..., list[str]],
+) -> None:
+    budget = {"WHEELYARD_BUDGET": "/wy/budget"}
+    assert call("nvcc.sh", "nvcc", "-c", "a b.cu", **budget) == [
+        "admit [device] [bin/sccache] [cuda/bin/nvcc] [-frandom-seed=a b.cu] [-c] [a b.cu]"
+    ]
+    assert call("nvcc.sh", "nvcc", "-dlink", "a.o", WHEELYARD_SCCACHE="", **budget) == [
+        "admit [device] [cuda/bin/nvcc] [-dlink] [a.o]"
+    ]
+    assert call("host-compiler.sh", "g++", "-c", "a b.cpp", **budget) == [
+        "admit [host] [bin/sccache] [bin/g++-12] [-c] [a b.cpp]"
+    ]
+
+
+def test_compile_with_a_cache_server_of_its_own_keeps_apart_what_it_writes(
+    fakes: Path, tmp_path: Path
+) -> None:
+    tools = provide_tools(find_gxx(os.environ), cache=tmp_path / "cache", env=os.environ)
+    build = tmp_path / "build"
+    build.mkdir()
+    (tmp_path / "a.c").write_text("int a;\n", encoding="ascii")
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(build),
+        "SCCACHE_DIR": str(tmp_path / "compile"),
+        "WHEELYARD_BUILD": str(build),
+        "WHEELYARD_SCCACHE": str(tools / "cache" / "sccache"),
+    }
+    compiler = [env["WHEELYARD_SCCACHE"], str(find_gxx(os.environ).path)]
+    command = [str(tools / "budget" / "fresh"), *compiler, "-c", str(tmp_path / "a.c")]
+    command += ["-o", str(build / "a.o")]
+    for _ in range(2):
+        subprocess.run(command, env=env, check=True)
+    assert (build / "a.o").exists()
+    assert not (build / "cache.json").exists()
+    counted = read_cache_statistics(build)
+    assert (counted.hits, counted.misses) == ({"C/C++": 1}, {"C/C++": 1})
+    assert sorted(step.hit is True for step in read_cache_steps(build)) == [False, True]
+
+
 def test_build_child_without_a_compile_cache_is_what_it_drives(
     call: Callable[..., list[str]], fakes: Path
 ) -> None:
@@ -202,7 +255,7 @@ def test_build_child_whose_cache_does_not_start_says_why(
 def test_build_child_keeps_status_and_statistics_and_ends_the_cache(
     fakes: Path, tmp_path: Path
 ) -> None:
-    tools = provide_tools(cache=tmp_path / "cache", env=os.environ)
+    tools = provide_tools(find_gxx(os.environ), cache=tmp_path / "cache", env=os.environ)
     build = tmp_path / "build"
     build.mkdir()
     env = {

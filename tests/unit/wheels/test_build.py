@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wheelyard.errors import BuildError, DiskError, ProcessError
+from wheelyard.errors import BuildError, DiskError, OutOfMemoryError, ProcessError
 from wheelyard.machine.namespaces import SandboxLevel
 from wheelyard.model.cell import parse_gpu_archs
 from wheelyard.model.source import FolderSource
 from wheelyard.planning.plan import expand_matrix
 from wheelyard.run import Completed
 from wheelyard.sources.values import FetchedSource, PatchedSource
+from wheelyard.toolchain.admission import Admission
 from wheelyard.toolchain.compile_cache import CacheStatistics
 from wheelyard.toolchain.values import Places
 from wheelyard.wheels.build import BuildRequest, build_environment, build_wheel, gencode_flags
@@ -42,6 +43,7 @@ class FakeSandbox:
     returncode: int = 0
     wheels: Sequence[str] = ("probe-1.1-cp312-cp312-linux_x86_64.whl",)
     statistics: Mapping[str, object] | None = None
+    cache_log: str = ""
     orders: list[Order] = dataclasses.field(default_factory=list)
 
     def run(self, order: Order) -> Completed:
@@ -62,6 +64,7 @@ class FakeSandbox:
         if self.statistics is not None:
             text = json.dumps({"stats": self.statistics})
             (build / "cache.json").write_text(text, encoding="ascii")
+        (build / "sccache.log").write_text(self.cache_log, encoding="utf-8")
         return Completed(output=self.output)
 
 
@@ -78,6 +81,7 @@ def make_request(
         compiler: str = "g++",
         lineinfo: bool = False,
         use_compile_cache: bool = True,
+        admission: Admission | None = None,
     ) -> BuildRequest:
         site = tmp_path / "torch"
         (site / "nvidia" / "cudnn" / "include").mkdir(parents=True, exist_ok=True)
@@ -91,6 +95,7 @@ def make_request(
             compile_jobs=3,
             log_path=tmp_path / "log",
             use_compile_cache=use_compile_cache,
+            admission=admission,
         )
 
     return make
@@ -169,6 +174,29 @@ def test_number_of_jobs_reaches_every_tool_that_counts(
     assert environment["MAX_JOBS"] == environment["CMAKE_BUILD_PARALLEL_LEVEL"] == "3"
 
 
+BUDGET = Admission(socket=Path("/run/b/budget"), memory=2**30)
+
+
+def test_where_a_budget_decides_more_compiles_may_wait_than_run(
+    make_probe_job: Callable[..., Job], environment_of: Callable[..., dict[str, str]]
+) -> None:
+    environment = environment_of(make_probe_job(), admission=BUDGET)
+    assert environment["MAX_JOBS"] == environment["CMAKE_BUILD_PARALLEL_LEVEL"] == "64"
+    assert environment["WHEELYARD_BUDGET"] == "/wy/budget"
+    assert json.loads(environment["WHEELYARD_UNIT"])["memory"]["device"] == 2**30
+
+
+def test_half_the_jobs_are_half_for_tools_and_twice_the_memory_for_the_budget(
+    make_probe_job: Callable[..., Job], make_request: Callable[..., BuildRequest]
+) -> None:
+    request = make_request(make_probe_job(), admission=BUDGET).with_half_the_jobs()
+    environment = build_environment(request, Places(base=Path("/wy")))
+    assert environment["MAX_JOBS"] == "1"
+    assert json.loads(environment["WHEELYARD_UNIT"])["memory"]["device"] == 2**31
+    alone = make_request(make_probe_job()).with_half_the_jobs().with_half_the_jobs()
+    assert (alone.compile_jobs, alone.admission) == (1, None)
+
+
 def test_line_numbers_are_kept_only_when_asked_for(
     make_probe_job: Callable[..., Job], environment_of: Callable[..., dict[str, str]]
 ) -> None:
@@ -224,11 +252,17 @@ def build(
 ) -> Callable[..., object]:
     """Return a function that builds the probe in a fake sandbox."""
 
-    def run(sandbox: FakeSandbox, **options: object) -> object:
-        (tmp_path / "source").mkdir()
+    def run(
+        sandbox: FakeSandbox,
+        *,
+        python: str = "3.12",
+        admission: Admission | None = None,
+        **options: object,
+    ) -> object:
+        (tmp_path / "source").mkdir(exist_ok=True)
         fetched = FetchedSource(source=FolderSource(path="p"), path=tmp_path, digest="")
         patched = PatchedSource(tree=tmp_path / "source", source=fetched, patches=(), digest="")
-        request = make_request(make_probe_job(), sandbox=sandbox)
+        request = make_request(make_probe_job(python=python), sandbox=sandbox, admission=admission)
         return build_wheel(patched, request, **options)  # type: ignore[arg-type]
 
     return run
@@ -247,6 +281,16 @@ def test_only_source_build_temporary_files_and_cache_can_be_written(
         "/wy/source": tmp_path / "source",
     }
     assert order.cwd == Path("/wy/source")
+
+
+def test_socket_of_the_budget_is_shown_and_cannot_be_replaced(
+    build: Callable[..., object],
+) -> None:
+    sandbox = FakeSandbox()
+    build(sandbox, admission=BUDGET)
+    rooms = {room.inside: room for room in sandbox.orders[0].rooms}
+    assert rooms[Path("/wy/budget")].source == BUDGET.socket
+    assert not rooms[Path("/wy/budget")].writable
 
 
 def test_child_is_the_standard_frontend_without_isolation(build: Callable[..., object]) -> None:
@@ -279,6 +323,34 @@ def test_wheel_comes_with_its_digest_and_the_counts_of_the_cache(
     assert cache == CacheStatistics(hits={"CUDA": 1}, misses={"CUBIN": 2})
 
 
+def test_later_python_that_compiled_device_code_again_says_why(
+    build: Callable[..., object], tmp_path: Path
+) -> None:
+    def log(python: str, flag: str, key: str) -> str:
+        words = [f"-I/wy/python/include/python{python}", flag, "-c", "/wy/source/csrc/a.cu"]
+        said = (
+            *(f"[a.o]: get_cached_or_compile: {json.dumps(words)}", f"[a.o]: Hash key: {key}"),
+            *(
+                '[a.compute_90.ptx]: get_cached_or_compile: ["-x"]',
+                f"[a.compute_90.ptx]: Hash key: {key}1",
+                "[a.compute_90.ptx]: Cache miss in 0.0 s",
+            ),
+        )
+        return "".join(f"[t DEBUG sccache::compiler::compiler] {line}\n" for line in said)
+
+    (tmp_path / "source").mkdir()
+    first = build(FakeSandbox(cache_log=log("3.12", "-DA=1", "k")))
+    again = build(FakeSandbox(cache_log=log("3.13", "-DA=2", "l")), python="3.13")
+    assert isinstance(first, tuple)
+    assert isinstance(again, tuple)
+    assert first[1].reasons == ()
+    assert again[1].reasons == (
+        "csrc/a.cu: otherwise than for probe-1.1-cp312-torch2.11.0-cu130-x86_64: +-DA=2 --DA=1",
+    )
+    # the cache counts every file below its own folder as an object
+    assert not list((tmp_path / "compile").rglob("*.json"))
+
+
 def test_progress_is_what_ninja_says(build: Callable[..., object]) -> None:
     steps: list[tuple[int, int]] = []
     output = "running build_ext\n[1/12] nvcc a.cu\nwarning: [9/9] of them\n[2/12] nvcc b.cu\n"
@@ -299,6 +371,43 @@ def test_compile_error_shows_the_last_lines_and_the_log(
     assert "line 29" in message
     assert "line 3\n" not in message
     assert f"Whole log: {tmp_path / 'log'} (or `wheelyard log {identifier}`)" in message
+
+
+@pytest.mark.parametrize(
+    ("output", "returncode"),
+    [
+        pytest.param("g++: fatal error: Killed signal terminated program cc1plus\n", 1, id="gcc"),
+        pytest.param("nvcc error   : 'cicc' died due to signal 9 (Kill signal)\n", 1, id="nvcc"),
+        pytest.param("sccache: Compiler killed by signal 9\n", 1, id="cache"),
+        pytest.param("FAILED: [code=137] /wy/build/a.o\n", 1, id="ninja"),
+        pytest.param("Killed\n", 1, id="shell"),
+        pytest.param("", 137, id="whole-build"),
+    ],
+)
+def test_compiler_that_was_killed_is_told_as_lack_of_memory(
+    build: Callable[..., object], output: str, returncode: int
+) -> None:
+    output += "".join(f"ninja: line {number}\n" for number in range(50))
+    with pytest.raises(OutOfMemoryError) as caught:
+        build(FakeSandbox(output=output, returncode=returncode))
+    assert "memory did not suffice for 3 at once with 2.0 GiB each" in str(caught.value)
+    assert "`memory-per-job` in recipes/probe.toml" in str(caught.value)
+
+
+def test_kill_that_only_the_kernel_tells_of_counts(
+    build: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = iter([4, 5])
+    monkeypatch.setattr("wheelyard.wheels.build.oom_kills", lambda: next(counts))
+    with pytest.raises(OutOfMemoryError):
+        build(FakeSandbox(output="internal compiler error\n", returncode=1))
+
+
+def test_ordinary_failure_is_not_lack_of_memory(build: Callable[..., object]) -> None:
+    output = "a.cu(3): error: Killed is not a type\nsignal 9 handler\n"
+    with pytest.raises(BuildError) as caught:
+        build(FakeSandbox(output=output, returncode=1))
+    assert not isinstance(caught.value, OutOfMemoryError)
 
 
 def test_full_disk_is_told_as_such(build: Callable[..., object]) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from wheelyard.machine.compilers import find_gxx
 from wheelyard.machine.namespaces import SandboxLevel
 from wheelyard.model.source import FolderSource
 from wheelyard.sources.values import FetchedSource, PatchedSource
@@ -96,7 +97,9 @@ def built(
             BuildRequest(
                 job=job,
                 toolchain=make_toolchain(
-                    folder, sandbox=sandbox, tools=provide_tools(cache=folder, env=os.environ)
+                    folder,
+                    sandbox=sandbox,
+                    tools=provide_tools(find_gxx(os.environ), cache=folder, env=os.environ),
                 ),
                 work=folder / "work",
                 compile_cache=folder / "compile",

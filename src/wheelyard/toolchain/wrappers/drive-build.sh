@@ -3,7 +3,9 @@
 # too), the build frontend, then what the cache did. The server is a child that is waited for, so
 # that the time of the compilers it starts is counted.
 start_server() {
-  SCCACHE_START_SERVER=1 SCCACHE_NO_DAEMON=1 "$WHEELYARD_SCCACHE" >"$WHEELYARD_BUILD/sccache.log" 2>&1 &
+  # its log names every object with its key, and whether it was found
+  SCCACHE_LOG=sccache::compiler::compiler=debug SCCACHE_START_SERVER=1 SCCACHE_NO_DAEMON=1 \
+    "$WHEELYARD_SCCACHE" >"$WHEELYARD_BUILD/sccache.log" 2>&1 &
   server=$!
   while [ ! -S "$SCCACHE_SERVER_UDS" ]; do
     if ! kill -0 "$server" 2>/dev/null; then
@@ -16,8 +18,14 @@ start_server() {
 }
 
 # nvcc of CUDA 12.4 has no such option: what it compiles differs from run to run
-"${CUDA_HOME-}/bin/nvcc" --help 2>/dev/null | grep -q -e -frandom-seed || export WHEELYARD_NO_SEED=1
-[ -z "${WHEELYARD_SCCACHE-}" ] || start_server
+if [ -z "${WHEELYARD_FRESH-}" ]; then
+  "${CUDA_HOME-}/bin/nvcc" --help 2>/dev/null | grep -q -e -frandom-seed || export WHEELYARD_NO_SEED=1
+fi
+if [ -n "${WHEELYARD_SCCACHE-}" ]; then
+  # from here on the budget counts what others make as unknown to this server
+  [ -z "${WHEELYARD_BUDGET-}" ] || "${0%/*}/budget/admit" begin true || exit
+  start_server
+fi
 "$@"
 status=$?
 if [ -n "${WHEELYARD_SCCACHE-}" ]; then

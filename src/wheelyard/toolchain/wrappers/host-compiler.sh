@@ -5,4 +5,5 @@ case ${0##*/} in
   *++) compiler=$WHEELYARD_CXX ;;
   *) compiler=$WHEELYARD_CC ;;
 esac
-exec ${WHEELYARD_SCCACHE:+"$WHEELYARD_SCCACHE"} "$compiler" "$@"
+exec ${WHEELYARD_BUDGET:+"${0%/*}/budget/admit" host} \
+  ${WHEELYARD_SCCACHE:+"$WHEELYARD_SCCACHE"} "$compiler" "$@"

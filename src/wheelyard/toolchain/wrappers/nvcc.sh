@@ -5,7 +5,8 @@
 #
 # Before 12.5 nvcc does not know NVCC_CCBIN and takes the gcc on PATH: that must not be a wrapper,
 # because the cache that asks nvcc what it is would be asked in turn.
-PATH=${PATH#"${0%/*}":}
+tools=${0%/*}
+PATH=${PATH#"$tools":}
 export PATH
 compiles=
 seed=
@@ -22,7 +23,9 @@ for argument; do
 done
 [ -z "$host" ] || set -- -ccbin "$host" "$@"
 if [ -z "$compiles" ] || [ -z "$seed" ]; then
-  exec "$CUDA_HOME/bin/nvcc" "$@"
+  set -- "$CUDA_HOME/bin/nvcc" "$@"
+else
+  [ -n "${WHEELYARD_NO_SEED-}" ] || set -- "-frandom-seed=$seed" "$@"
+  set -- ${WHEELYARD_SCCACHE:+"$WHEELYARD_SCCACHE"} "$CUDA_HOME/bin/nvcc" "$@"
 fi
-[ -n "${WHEELYARD_NO_SEED-}" ] || set -- "-frandom-seed=$seed" "$@"
-exec ${WHEELYARD_SCCACHE:+"$WHEELYARD_SCCACHE"} "$CUDA_HOME/bin/nvcc" "$@"
+exec ${WHEELYARD_BUDGET:+"$tools/budget/admit" device} "$@"

@@ -1,0 +1,277 @@
+"""The command that builds everything which is missing, on this machine."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import logging
+import os
+import re
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from wheelyard.cli.output import print_lines, print_table, readable_seconds
+from wheelyard.cli.screen import make_screen
+from wheelyard.cli.session import open_farm, open_workshop
+from wheelyard.engines.board import Board
+from wheelyard.engines.local import Child, Limits, LocalEngine
+from wheelyard.engines.timeline import write_timeline
+from wheelyard.errors import DeadlineError, FillError, UsageError
+from wheelyard.machine.cores import usable_cores
+from wheelyard.planning.plan import JobState, select_jobs, wanted_jobs
+from wheelyard.scheduling import events
+from wheelyard.scheduling.budget_server import memory_to_give, serve_budget
+from wheelyard.scheduling.order import schedule
+from wheelyard.survey import planning, survey
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from wheelyard.cli.screen import Screen
+    from wheelyard.scheduling.budget_server import UnitRun
+    from wheelyard.scheduling.events import AnyEvent
+    from wheelyard.scheduling.order import ScheduledJob
+    from wheelyard.survey import Survey
+    from wheelyard.workshop import Workshop
+
+logger = logging.getLogger(__name__)
+
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+)s)?")
+_SHOWN = 15
+
+
+def fill(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
+    """Build what the matrix wants and the yard lacks; one failure stops nothing else."""
+    started = time.monotonic()
+    seconds = parse_duration(arguments.deadline) if arguments.deadline else None
+    cores, memory = _limits(arguments)
+    farm = open_farm(arguments)
+    workshop = open_workshop(arguments, farm, env)
+    with planning():
+        jobs = select_jobs(wanted_jobs(farm.recipes, farm.matrix), arguments.select)
+        found = survey((job for job in jobs if job.cell.machine == os.uname().machine), workshop)
+        ordered = _order(found, workshop, limit=arguments.limit)
+    for line in _about(found, ordered):
+        logger.info("%s", line)
+    limits = Limits(
+        cores=cores,
+        memory=memory,
+        deadline=None if seconds is None else started + seconds,
+    )
+    board = Board()
+    try:
+        _run(ordered, board, limits, arguments=arguments, workshop=workshop)
+    finally:
+        if not arguments.json:
+            _report(board)
+    _raise_what_is_left(board)
+
+
+def parse_duration(text: str) -> float:
+    """Return seconds, for example of ``90m``, ``1h30m``, ``45s`` or ``2h``."""
+    match = _DURATION.fullmatch(text.strip())
+    if not text.strip() or match is None:
+        msg = f"--deadline {text!r} is not a duration. Write it as in 90m, 1h30m or 45s."
+        raise UsageError(msg)
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return 3600.0 * hours + 60.0 * minutes + seconds
+
+
+def _limits(arguments: argparse.Namespace) -> tuple[int, int]:
+    for name, value in (("jobs", arguments.jobs), ("limit", arguments.limit)):
+        if value is not None and value < 1:
+            msg = f"--{name} {value} builds nothing. Give 1 or more, or leave it out."
+            raise UsageError(msg)
+    if arguments.memory is not None and arguments.memory <= 0:
+        msg = f"--memory {arguments.memory} is not an amount. Give GiB, or leave it out."
+        raise UsageError(msg)
+    memory = memory_to_give() if arguments.memory is None else round(arguments.memory * 2**30)
+    return arguments.jobs or usable_cores(), memory
+
+
+def _order(found: Survey, workshop: Workshop, *, limit: int | None) -> tuple[ScheduledJob, ...]:
+    waiting = (item.job for item in found.planned if item.standing.state is not JobState.done)
+    groups = schedule(
+        waiting,
+        records=found.catalogue.records,
+        priority=workshop.farm.matrix.priority,
+    )
+    return tuple(itertools.islice(itertools.chain.from_iterable(groups), limit))
+
+
+def _about(found: Survey, ordered: Sequence[ScheduledJob]) -> list[str]:
+    states = Counter(str(item.standing.state) for item in found.planned)
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    lines = [f"{len(found.planned)} jobs ({counts or 'none'}); building {len(ordered)}"]
+    if found.unlocked:
+        reasons = Counter(item.reason for item in found.unlocked)
+        lines.append(f"{len(found.unlocked)} more have no lock, for example:")
+        lines.append(f"  {next(iter(reasons))}")
+    return lines
+
+
+def _run(
+    ordered: Sequence[ScheduledJob],
+    board: Board,
+    limits: Limits,
+    *,
+    arguments: argparse.Namespace,
+    workshop: Workshop,
+) -> None:
+    """Run the jobs, keep their events, and draw the timeline whatever happens."""
+    if not ordered:
+        return
+    started = dt.datetime.now(dt.UTC)
+    folder = workshop.yard.path / "logs" / "fills" / f"{started:%Y%m%d-%H%M%S-%f}"
+    folder.mkdir(parents=True)
+    path = folder / "events.jsonl"
+    try:
+        with (
+            path.open("wb") as file,
+            make_screen(board, as_json=arguments.json) as screen,
+        ):
+            tell = _teller(board, screen, events.EventWriter(file))
+            child = _child(arguments, workshop, folder)
+            _run_all(ordered, limits, child, board=board, tell=tell)
+    finally:
+        write_timeline(path, folder / "timeline.html")
+        logger.info("timeline: %s", folder / "timeline.html")
+
+
+def _teller(
+    board: Board, screen: Screen, writer: events.EventWriter
+) -> Callable[[AnyEvent], object]:
+    def tell(event: AnyEvent) -> None:
+        writer.write(event)
+        board.tell(event)
+        screen.show(event)
+
+    return tell
+
+
+def _run_all(
+    ordered: Sequence[ScheduledJob],
+    limits: Limits,
+    child: Child,
+    *,
+    board: Board,
+    tell: Callable[[AnyEvent], object],
+) -> None:
+    engines: list[LocalEngine] = []
+    tell(_beginning(ordered, limits))
+    with serve_budget(
+        cores=limits.cores,
+        memory=limits.memory,
+        on_unit=lambda run: engines[0].note_unit(_unit(run)),
+    ) as server:
+        engines.append(LocalEngine(child, limits, server, tell))
+        try:
+            engines[0].run(ordered)
+        finally:
+            tell(_end(board))
+
+
+def _end(board: Board) -> events.FillEnded:
+    return events.FillEnded(
+        time=time.time(),
+        done=len(board.done),
+        failed=len(board.failed),
+        cut=len(board.cut),
+    )
+
+
+def _beginning(ordered: Sequence[ScheduledJob], limits: Limits) -> events.FillStarted:
+    return events.FillStarted(
+        time=time.time(),
+        cores=limits.cores,
+        memory=limits.memory,
+        jobs=tuple(
+            events.Expected(
+                job=item.job.identifier,
+                group=item.job.group,
+                leader=item.is_leader,
+                seconds=round(item.seconds(cores=limits.cores), 1),
+            )
+            for item in ordered
+        ),
+    )
+
+
+def _unit(run: UnitRun) -> events.Unit:
+    return events.Unit(
+        time=time.time(),
+        job=run.job,
+        name=run.name,
+        kind=run.kind,
+        asked=run.asked,
+        started=run.started,
+        ended=run.ended,
+        memory=run.memory,
+        cores=run.cores,
+        status=run.status,
+        fresh=run.fresh,
+    )
+
+
+def _child(arguments: argparse.Namespace, workshop: Workshop, logs: Path) -> Child:
+    """Every job is the one command that every engine runs."""
+    options: list[str] = ["--farm", str(workshop.farm.folder.absolute())]
+    options += ["--yard", str(workshop.yard.path), "--toolkit", arguments.toolkit]
+    options += ["--sandbox", arguments.sandbox] if arguments.sandbox else []
+    options += ["--no-compile-cache"] if arguments.no_compile_cache else []
+
+    def command(item: ScheduledJob, descriptor: int) -> list[str]:
+        words = ["build", "--job", item.job.identifier, "--events", str(descriptor)]
+        return [sys.executable, "-m", "wheelyard", *words, *options]
+
+    return Child(command=command, env=workshop.env, logs=logs)
+
+
+def _report(board: Board) -> None:
+    """Show what was made, and every failure with cell, stage, last lines and log."""
+    made = [item for item in board.done if item.made]
+    if made:
+        rows = [
+            (item.job, readable_seconds(item.seconds), f"{item.cache_hits}/{_asked(item)}")
+            for item in made
+        ]
+        print_table(("WHEEL", "TIME", "CACHE HITS"), rows)
+    for failed in board.failed:
+        print_lines("", f"FAILED {failed.job} in {failed.stage} (exit code {failed.exit_code})")
+        print_lines(*(f"  {line}" for line in failed.message.splitlines()))
+        if failed.log not in failed.message:
+            print_lines(f"  Log: {failed.log}")
+    for reason, cut in itertools.groupby(board.cut, key=lambda item: item.reason):
+        items = list(cut)
+        print_lines("", f"not built ({reason}): {len(items)}")
+        print_lines(*(f"  {item.job}" for item in items[:_SHOWN]))
+        more = len(items) - _SHOWN
+        print_lines(*([f"  and {more} more"] if more > 0 else []))
+    count = f"{len(board.done)} done, {len(board.failed)} failed, {len(board.cut)} not built"
+    print_lines("", count)
+
+
+def _asked(item: events.Done) -> int:
+    return item.cache_hits + item.cache_misses
+
+
+def _raise_what_is_left(board: Board) -> None:
+    if board.failed:
+        msg = (
+            f"{len(board.failed)} of {board.total} jobs failed; the others were not held up. "
+            "Run the same command again to build what is missing."
+        )
+        raise FillError(msg)
+    if board.cut:
+        msg = (
+            f"The deadline came before {len(board.cut)} of {board.total} jobs were built. What "
+            "they compiled is in the compile cache: run the same command again to go on."
+        )
+        raise DeadlineError(msg)
+
+
+COMMANDS = {"fill": fill}

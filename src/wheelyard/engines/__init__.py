@@ -1,0 +1,1 @@
+"""Where many jobs run: on this machine."""

@@ -1,0 +1,1 @@
+"""Many jobs under one budget of cores and memory."""

@@ -1,0 +1,144 @@
+"""How many jobs stand against the yard: every file is read once, however many jobs need it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+from typing import TYPE_CHECKING
+
+from wheelyard.errors import LockError
+from wheelyard.files import file_sha256
+from wheelyard.planning.fingerprint import GroupFingerprint, group_fingerprint, version_inputs
+from wheelyard.planning.locks import torch_and_toolkit_locks, version_locks
+from wheelyard.planning.plan import JobState, PlannedJob, Standing
+from wheelyard.workshop import standing_of
+from wheelyard.yard.catalogue import Catalogue, read_catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from wheelyard.model.cell import CudaVersion
+    from wheelyard.model.job import Job
+    from wheelyard.model.lock import LockRequest
+    from wheelyard.planning.fingerprint import Inputs
+    from wheelyard.workshop import Workshop
+
+_MISSING = Standing(state=JobState.missing)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Unlocked:
+    """A job that cannot be built before a lock is made."""
+
+    job: Job
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Survey:
+    """What was asked for, as it stands; each part in the order of the jobs."""
+
+    planned: tuple[PlannedJob, ...]
+    unlocked: tuple[Unlocked, ...]
+    catalogue: Catalogue
+
+
+@contextlib.contextmanager
+def planning() -> Iterator[None]:
+    """Let a plan be made: millions of objects without a cycle, so that nobody looks for one."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def survey(jobs: Iterable[Job], workshop: Workshop) -> Survey:
+    """Say of every job whether the yard lacks it, has it, or has one made from other inputs."""
+    fingerprints = _Fingerprints(workshop)
+    catalogue = read_catalogue(workshop.yard)
+    planned: list[PlannedJob] = []
+    unlocked: list[Unlocked] = []
+    for job in jobs:
+        shared = fingerprints.of_group(job)
+        if isinstance(shared, LockError):
+            unlocked.append(Unlocked(job=job, reason=str(shared)))
+            continue
+        has_any = (job.version.label, job.cell.torch.label) in catalogue.builds
+        standing = _standing(job, shared, catalogue) if has_any else _MISSING
+        planned.append(PlannedJob(job=job, shared=shared, standing=standing))
+    return Survey(planned=tuple(planned), unlocked=tuple(unlocked), catalogue=catalogue)
+
+
+def _standing(job: Job, shared: GroupFingerprint, catalogue: Catalogue) -> Standing:
+    fingerprint = shared.of_cell(job.cell)
+    stored = catalogue.find(identifier=job.identifier, plan_fingerprint=fingerprint.sha256)
+    return _MISSING if stored is None else standing_of(stored, job, fingerprint)
+
+
+class _Fingerprints:
+    """Makes what the fingerprints of a group share, and remembers the digests of files."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+        self._groups: dict[str, GroupFingerprint | LockError] = {}
+        self._locks: dict[tuple[str, str], tuple[str, str]] = {}
+        self._redists: dict[CudaVersion, dict[str, str]] = {}
+        self._patches: dict[tuple[str, str], str] = {}
+        self._of_versions: dict[str, tuple[tuple[LockRequest, ...], Inputs]] = {}
+
+    def of_group(self, job: Job) -> GroupFingerprint | LockError:
+        name = job.identifier if job.version.patches_depend_on_python else job.group
+        found = self._groups.get(name)
+        if found is None:
+            try:
+                found = self._make(job)
+            except LockError as error:
+                found = error
+            self._groups[name] = found
+        return found
+
+    def _make(self, job: Job) -> GroupFingerprint:
+        locks, inputs = self._of_version(job)
+        requests = (*torch_and_toolkit_locks(job), *locks)
+        digests = dict(self._lock(request) for request in requests)
+        digests |= self._redist(job.cell.torch.cuda)
+        return group_fingerprint(
+            job,
+            of_version=inputs,
+            patches={
+                patch.filename: self._patch(job.version.recipe, patch.filename)
+                for patch in job.patches
+            },
+            locks=digests,
+            gcc_major=self._workshop.farm.matrix.gcc_major,
+        )
+
+    def _of_version(self, job: Job) -> tuple[tuple[LockRequest, ...], Inputs]:
+        label = job.version.label
+        if label not in self._of_versions:
+            digest = self._workshop.folder_digest(job)
+            inputs = version_inputs(job.version, folder_digest=digest)
+            self._of_versions[label] = version_locks(job.version), inputs
+        return self._of_versions[label]
+
+    def _lock(self, request: LockRequest) -> tuple[str, str]:
+        key = request.kind, request.name
+        if key not in self._locks:
+            self._locks[key] = str(request.path), self._workshop.farm.lock(request).sha256
+        return self._locks[key]
+
+    def _redist(self, cuda: CudaVersion) -> dict[str, str]:
+        if cuda not in self._redists:
+            self._redists[cuda] = self._workshop.redist_digest(cuda)
+        return self._redists[cuda]
+
+    def _patch(self, recipe: str, filename: str) -> str:
+        key = recipe, filename
+        if key not in self._patches:
+            path = self._workshop.farm.folder / "patches" / recipe / filename
+            self._patches[key] = file_sha256(path)
+        return self._patches[key]
