@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 SITE = "torch"
 """The folder of distributions; builds see it beside ``links`` under the same name."""
 
+_IMPORTED = ("torch", "torch.utils.cpp_extension")
 _VERSION = re.compile(r"^__version__\s*=\s*['\"]([^'\"]+)['\"]", re.MULTILINE)
 _CUDA = re.compile(r"^cuda\s*:.*=\s*['\"]([\d.]+)['\"]", re.MULTILINE)
 _LIBRARY = re.compile(r"^(?P<name>lib.+\.so)\.\d+(?:\.\d+)*$")
@@ -63,16 +65,23 @@ def provide_torch(
 def _fill(
     folder: Path, *, lock: Lock, interpreter: Interpreter, env: Mapping[str, str], copy: bool
 ) -> None:
-    options = ["--link-mode", "copy"] if copy else []
     install_locked(
         lock.text,
         target=folder / SITE,
         python=interpreter.executable,
         env=env,
         scratch=folder,
-        options=[*options, "--compile-bytecode"],
+        options=["--link-mode", "copy"] if copy else [],
     )
+    _precompile(folder / SITE, interpreter, env)
     link_libraries(folder / SITE, folder / "links")
+
+
+def _precompile(site: Path, interpreter: Interpreter, env: Mapping[str, str]) -> None:
+    """Give what builds import its bytecode: they see the folder read-only and import it often."""
+    script = Path(__file__).with_name("precompile.py")
+    command: list[str | Path] = [interpreter.executable, "-I", "-S", script, site, *_IMPORTED]
+    run(command, env={"LC_ALL": "C.UTF-8", "PATH": env.get("PATH", os.defpath)})
 
 
 def link_libraries(site: Path, links: Path) -> None:
