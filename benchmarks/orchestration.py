@@ -64,7 +64,7 @@ def compare_builds(runs: int) -> dict[str, object]:
         toolchain = prepare(Path(folder))
         for number in range(runs):
             ours.append(build_ours(Path(folder, f"yard-{number}")))
-            uncached.append(build_ours(Path(folder, f"plain-{number}"), "--no-compile-cache"))
+            uncached.append(build_ours(Path(folder, f"plain-{number}"), "--compile-cache", "none"))
             bare.append(build_bare(Path(folder, f"bare-{number}"), toolchain))
     child = statistics.median(run["child"] for run in ours)
     return {

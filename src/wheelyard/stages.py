@@ -24,6 +24,7 @@ from wheelyard.planning.estimate import choose_compile_jobs, gpu_archs_hint, mak
 from wheelyard.planning.locks import job_locks, torch_lock
 from wheelyard.sources.patch import apply_patches
 from wheelyard.toolchain.admission import Admission
+from wheelyard.toolchain.caches import CACHES
 from wheelyard.toolchain.provide import (
     RuntimeRequest,
     ToolchainRequest,
@@ -157,6 +158,7 @@ def toolchain_for(job: Job, workshop: Workshop, progress: Progress) -> Toolchain
             build_lock=locks["build"],
             foreign_python=workshop.options.foreign_python if job.foreign_torch else None,
             toolkit_provider=workshop.options.toolkit,
+            compile_cache=CACHES[workshop.options.compile_cache].program,
             gcc_major=farm.matrix.gcc_major,
             sandbox=workshop.sandbox(),
             cache=workshop.cache,
@@ -261,10 +263,10 @@ def build_request(run: Run, toolchain: Toolchain) -> BuildRequest:
         job=job,
         toolchain=toolchain,
         work=run.work,
-        compile_cache=workshop.cache / "compile" / job.version.recipe,
+        cache_root=workshop.cache / "compile" / job.version.recipe,
         compile_jobs=compile_jobs,
         log_path=run.log_path,
-        use_compile_cache=workshop.options.use_compile_cache,
+        compile_cache=CACHES[workshop.options.compile_cache],
         admission=Admission.of(job, workshop.env),
         all_at_once=workshop.options.compile_jobs is None,
     )

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from wheelyard.network.indexes import IndexSettings
     from wheelyard.progress import Transfers
     from wheelyard.sources.values import FetchedSource
+    from wheelyard.toolchain.compile_cache import CacheName
     from wheelyard.toolchain.toolkit import Provider
     from wheelyard.yard.store import StoredWheel, Yard
 
@@ -48,7 +49,7 @@ class Options:
     sandbox: SandboxLevel | None = None
     foreign_python: Path | None = None
     """The interpreter of ``--env``, whose torch is used as it is."""
-    use_compile_cache: bool = True
+    compile_cache: CacheName = "sccache"
     network: tuple[str, ...] = ()
     """``KEY=VALUE`` words of the network's settings."""
 

@@ -193,7 +193,7 @@ def test_deadline_ends_what_runs_and_says_how_to_go_on(
     compiler = filling_farm / "tinyscale" / "slow"
     compiler.write_text('#!/bin/sh\ncase "$*" in *" -c "*) sleep 60 ;; esac\nexec g++ "$@"\n')
     compiler.chmod(0o755)
-    stopped = wheelyard(*words, "--deadline", "33s", "--no-compile-cache", check=False)
+    stopped = wheelyard(*words, "--deadline", "33s", "--compile-cache", "none", check=False)
     assert stopped.returncode == 18, stopped.stderr
     cut = [event for event in _events(yard) if isinstance(event, events.Cut)]
     assert cut

@@ -36,7 +36,7 @@ def test_build_after_fetch_needs_no_network(wheelyard, farm, own_cache, tmp_path
     assert [job["ready"] for job in fetched["jobs"]] == [True]
     # not even uv's own cache is needed any more
     env["UV_CACHE_DIR"] = str(tmp_path / "no-uv-cache")
-    options = ("--json", "--no-compile-cache")
+    options = ("--json", "--compile-cache", "none")
     built = wheelyard("build", *words, *options, env=env, prefix=namespace)
     (wheel,) = json.loads(built.stdout)["wheels"]
     assert wheel["built"] is True

@@ -18,6 +18,7 @@ from wheelyard.run import Completed
 from wheelyard.sources.values import FetchedSource
 from wheelyard.stages import Run, Stages, build, patch
 from wheelyard.toolchain.admission import Admission
+from wheelyard.toolchain.sccache import Sccache
 from wheelyard.wheels.build import BuildRequest
 from wheelyard.workshop import Options, open_workshop
 from wheelyard.yard.store import open_yard
@@ -97,7 +98,8 @@ def build_in(
             job=job,
             toolchain=toolchain,
             work=one.work,
-            compile_cache=tmp_path / "compile",
+            compile_cache=Sccache(),
+            cache_root=tmp_path / "compile",
             compile_jobs=jobs,
             log_path=one.log_path,
             admission=admission,

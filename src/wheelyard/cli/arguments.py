@@ -104,9 +104,7 @@ def _add_fill(add: object) -> None:
     budget.add_argument("--jobs", type=int, metavar="CORES", help="cores for compiles")
     budget.add_argument("--memory", type=float, metavar="GIB", help="memory for all jobs")
     making = fill.add_argument_group("how each is built")
-    making.add_argument("--toolkit", choices=("auto", "installed", "index"), default="auto")
-    making.add_argument("--sandbox", choices=("bubblewrap", "unshare", "none"))
-    making.add_argument("--no-compile-cache", action="store_true")
+    _add_making(making)
 
 
 def _add_wheel_commands(add: object) -> None:
@@ -172,10 +170,8 @@ def _cell() -> argparse.ArgumentParser:
     return cell
 
 
-def _making() -> argparse.ArgumentParser:
-    making = argparse.ArgumentParser(add_help=False)
-    group = making.add_argument_group("how it is built")
-    group.add_argument("--jobs", type=int, metavar="N", help="compiles at once")
+def _add_making(group: argparse._ArgumentGroup) -> None:
+    """Add what ``fill`` hands on to each of its builds."""
     group.add_argument(
         "--toolkit",
         choices=("auto", "installed", "index", "redistributable"),
@@ -184,10 +180,20 @@ def _making() -> argparse.ArgumentParser:
     )
     group.add_argument("--sandbox", choices=("bubblewrap", "unshare", "none"))
     group.add_argument(
-        "--env", type=Path, metavar="PYTHON", help="use the torch of this interpreter as it is"
+        "--compile-cache",
+        choices=("sccache", "ccache", "none"),
+        default="sccache",
+        help="what remembers compiled code; none compiles everything",
     )
+
+
+def _making() -> argparse.ArgumentParser:
+    making = argparse.ArgumentParser(add_help=False)
+    group = making.add_argument_group("how it is built")
+    group.add_argument("--jobs", type=int, metavar="N", help="compiles at once")
+    _add_making(group)
     group.add_argument(
-        "--no-compile-cache", action="store_true", help="compile everything, remember nothing"
+        "--env", type=Path, metavar="PYTHON", help="use the torch of this interpreter as it is"
     )
     group.add_argument("--lineinfo", action="store_true", help="keep -lineinfo, for profilers")
     return making

@@ -222,7 +222,8 @@ def _child(arguments: argparse.Namespace, workshop: Workshop, logs: Path) -> Chi
     options: list[str] = ["--farm", str(workshop.farm.folder.absolute())]
     options += ["--yard", str(workshop.yard.path), "--toolkit", arguments.toolkit]
     options += ["--sandbox", arguments.sandbox] if arguments.sandbox else []
-    options += ["--no-compile-cache"] if arguments.no_compile_cache else []
+    options += ["--compile-cache", arguments.compile_cache]
+    options += [word for setting in arguments.network for word in ("--network", setting)]
 
     def command(item: ScheduledJob, descriptor: int) -> list[str]:
         words = ["build", "--job", item.job.identifier, "--events", str(descriptor)]

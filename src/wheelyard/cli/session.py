@@ -41,7 +41,7 @@ def open_workshop(arguments: argparse.Namespace, farm: Farm, env: Mapping[str, s
         toolkit=getattr(arguments, "toolkit", "auto"),
         sandbox=SandboxLevel(sandbox) if sandbox else None,
         foreign_python=_absolute(getattr(arguments, "env", None)),
-        use_compile_cache=not getattr(arguments, "no_compile_cache", False),
+        compile_cache=getattr(arguments, "compile_cache", "sccache"),
         network=tuple(getattr(arguments, "network", ())),
     )
     yard = open_yard(yard_folder(arguments, farm, env))

@@ -1,31 +1,19 @@
-"""What the compile cache did for one build, in its own counts and in its own log."""
+"""The compile cache as a build meets it, whichever program it is."""
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-import json
-import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-_LINE = re.compile(r" sccache::compiler::compiler\] \[(?P<name>[^\]]+)\]: (?P<said>.*)$")
-_ASKED = "get_cached_or_compile: "
-_KEY = "Hash key: "
-_COMPILED = re.compile(r"Compiled in ([\d.]+) s")
+    from wheelyard.toolchain.values import Places
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class CacheStatistics:
-    """Hits and misses by kind of compilation, for example ``CUDA`` and ``CUBIN``."""
-
-    hits: Mapping[str, int]
-    misses: Mapping[str, int]
-    reasons: tuple[str, ...] = ()
-    """Why device code was compiled that another Python of the group had compiled before."""
+CacheName = Literal["sccache", "ccache", "none"]
+CACHE_SIZE = "20G"
+"""The most that one recipe's cache holds."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,68 +30,56 @@ class CacheStep:
     """What compiling it took."""
 
 
-def read_cache_statistics(output: Path) -> CacheStatistics:
-    """Add up what each cache server of a build counted; nothing there means nothing done."""
-    hits: collections.Counter[str] = collections.Counter()
-    misses: collections.Counter[str] = collections.Counter()
-    for path in _of_every_server(output, "cache.json"):
-        try:
-            stats = json.loads(path.read_text(encoding="utf-8"))["stats"]
-            hits.update(stats["cache_hits"]["counts"])
-            misses.update(stats["cache_misses"]["counts"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            continue
-    return CacheStatistics(hits=dict(hits), misses=dict(misses))
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class CacheReport:
+    """What a cache did in one build."""
+
+    hits: Mapping[str, int]
+    misses: Mapping[str, int]
+    """By kind of compilation, for example ``CUDA`` and ``CUBIN``."""
+    steps: tuple[CacheStep, ...] = ()
+    """Every step, where the cache tells them."""
 
 
-def read_cache_steps(output: Path) -> tuple[CacheStep, ...]:
-    """Return the steps of a build from the logs of its cache servers; unknown lines say nothing."""
-    steps: list[CacheStep] = []
-    for path in _of_every_server(output, "sccache.log"):
-        try:
-            with path.open(encoding="utf-8", errors="replace") as log:
-                steps += _parse(log)
-        except FileNotFoundError:
-            continue
-    return tuple(steps)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class CacheStatistics:
+    """What is recorded of a cache's work in one build."""
+
+    hits: Mapping[str, int]
+    misses: Mapping[str, int]
+    reasons: tuple[str, ...] = ()
+    """Why device code was compiled that another Python of the group had compiled before."""
+    keys: frozenset[str] = frozenset()
+    """The objects that the build took from the cache or put there."""
 
 
-def _of_every_server(output: Path, name: str) -> list[Path]:
-    """Return the build's own file, then those of compiles that had a server of their own."""
-    return [output / name, *sorted(output.glob(f"fresh/*/{name}"))]
+class CompileCache(Protocol):
+    """A program that stands before the compilers and remembers what they made."""
+
+    @property
+    def program(self) -> str | None:
+        """Its name, where there is one."""
+
+    def folder(self, root: Path) -> Path:
+        """Return where it keeps objects, below or beside ``root``, the folder of a recipe."""
+
+    def variables(self, places: Places, *, compilers: str) -> dict[str, str]:
+        """Return its settings in the sandbox; ``compilers`` identifies them and the toolkit."""
+
+    def read(self, output: Path) -> CacheReport:
+        """Read what it left of one build in the folder that the build child wrote to."""
 
 
-def _parse(lines: Iterable[str]) -> list[CacheStep]:
-    """Put together what the log says of each step; steps of one name follow one another."""
-    steps: list[CacheStep] = []
-    latest: dict[str, int] = {}
-    for line in lines:
-        match = _LINE.search(line.rstrip("\n"))
-        if match is None:
-            continue
-        name, said = match["name"], match["said"]
-        if said.startswith(_ASKED):
-            latest[name] = len(steps)
-            arguments = _words(said.removeprefix(_ASKED))
-            steps.append(CacheStep(name=name, arguments=arguments))
-        elif name in latest:
-            changed = _changed(said)
-            steps[latest[name]] = dataclasses.replace(steps[latest[name]], **changed)  # type: ignore[arg-type]
-    return steps
+class NoCache:
+    """Everything is compiled, nothing remembered."""
 
+    program = None
 
-def _changed(said: str) -> dict[str, str | bool | float]:
-    compiled = _COMPILED.match(said)
-    if said.startswith(_KEY):
-        return {"key": said.removeprefix(_KEY).strip()}
-    if said.startswith(("Cache hit", "Cache miss")):
-        return {"hit": said.startswith("Cache hit")}
-    return {"seconds": float(compiled[1])} if compiled is not None else {}
+    def folder(self, root: Path) -> Path:
+        return root
 
+    def variables(self, places: Places, *, compilers: str) -> dict[str, str]:  # noqa: ARG002
+        return {}
 
-def _words(listed: str) -> tuple[str, ...]:
-    """Read a list as Rust shows it, which for command lines is JSON nearly always."""
-    try:
-        return tuple(map(str, json.loads(listed)))
-    except (ValueError, TypeError):
-        return tuple(listed.strip("[]").split(", "))
+    def read(self, output: Path) -> CacheReport:  # noqa: ARG002
+        return CacheReport(hits={}, misses={})

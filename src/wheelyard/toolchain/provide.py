@@ -59,6 +59,8 @@ class ToolchainRequest(RuntimeRequest):
     """``None`` where the farm has no lock of NVIDIA's archives for this CUDA."""
     build_lock: Lock
     toolkit_provider: Provider
+    compile_cache: str | None
+    """The program that remembers what compilers made."""
     gcc_major: int | None
 
 
@@ -107,7 +109,12 @@ def provide_toolchain(
             env=request.uv_env,
             copy=request.copy,
         ),
-        tools=provide_tools(compiler, cache=request.cache, env=request.env),
+        tools=provide_tools(
+            compiler,
+            cache=request.cache,
+            env=request.env,
+            compile_cache=request.compile_cache,
+        ),
         compiler=compiler,
         sandbox=request.sandbox,
     )

@@ -39,21 +39,23 @@ def find_tool(name: str, env: Mapping[str, str]) -> Path:
     return Path(found)
 
 
-def provide_tools(compiler: Compiler, *, cache: Path, env: Mapping[str, str]) -> Path:
-    """Return the folder with the wrappers (``nvcc``, ``g++`` ...), ``drive-build`` and sccache.
+def provide_tools(
+    compiler: Compiler, *, cache: Path, env: Mapping[str, str], compile_cache: str | None
+) -> Path:
+    """Return the folder with the wrappers (``nvcc``, ``g++`` ...), ``drive-build`` and the cache.
 
-    ``compiler`` makes the program that asks the budget.
+    ``compiler`` makes the program that asks the budget; ``compile_cache`` is its program's name.
     """
     sources = {
         **dict.fromkeys(_HOST_COMPILERS, _WRAPPERS / "host-compiler.sh"),
         "nvcc": _WRAPPERS / "nvcc.sh",
         "drive-build": _WRAPPERS / "drive-build.sh",
-        # not beside the others, which are on PATH: torch from 2.15 on looks for it there and puts
-        # it in front of the wrappers
-        "cache/sccache": find_tool("sccache", env),
         "budget/admit.c": _WRAPPERS / "admit.c",
         "budget/fresh": _WRAPPERS / "fresh.sh",
     }
+    if compile_cache is not None:
+        # not beside the others, which are on PATH: the wrappers alone call it
+        sources[f"cache/{compile_cache}"] = find_tool(compile_cache, env)
     # what it compiles runs with this C library or a later one
     digest = hashlib.sha256(f"{compiler} {compiler.target} {find_libc()}\n".encode())
     for name, source in sources.items():

@@ -14,8 +14,6 @@ from wheelyard.files import file_sha256
 from wheelyard.machine.memory import oom_kills
 from wheelyard.toolchain.compile_cache import (
     CacheStatistics,
-    read_cache_statistics,
-    read_cache_steps,
 )
 from wheelyard.toolchain.kept_units import explain_misses, keep_units, read_units
 from wheelyard.toolchain.preflight import header_folders
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from wheelyard.model.job import Job
     from wheelyard.sources.values import PatchedSource
     from wheelyard.toolchain.admission import Admission
+    from wheelyard.toolchain.compile_cache import CompileCache
 
 _ERROR = re.compile(
     r"\b(?:fatal )?error\b\s*[:(]|^\w*Error: |undefined reference|\bkilled by signal \d"
@@ -41,7 +40,6 @@ _TIME = re.compile(r"(\d+)m([\d.]+)s")
 _STEP = re.compile(r"^\[(\d+)/(\d+)\]")
 _EPOCH = "315532800"
 """1980-01-01, the oldest time that a zip archive can hold."""
-_CACHE_SIZE = "20G"
 _DISK_FULL = "No space left on device"
 _KILLED = re.compile(
     r"Killed signal terminated program|died due to signal 9\b|[Cc]ompiler killed by signal 9\b"
@@ -59,19 +57,25 @@ class BuildRequest:
     toolchain: Toolchain
     work: Path
     """A folder of this build alone."""
-    compile_cache: Path
+    compile_cache: CompileCache
+    cache_root: Path
+    """Where the compile cache of the recipe lies."""
     compile_jobs: int
     log_path: Path
-    use_compile_cache: bool = True
     admission: Admission | None = None
     """The budget that its compiles ask, where other builds share the machine."""
     all_at_once: bool = True
     """Whether compiles may wait at the budget beyond ``compile_jobs``."""
 
     @property
+    def cache_folder(self) -> Path:
+        """Where the compile cache keeps its objects."""
+        return self.compile_cache.folder(self.cache_root)
+
+    @property
     def kept_units(self) -> Path:
         """Where its group keeps what was compiled; beside the cache, which sweeps its folder."""
-        folder = self.compile_cache.with_name(f"{self.compile_cache.name}.units")
+        folder = self.cache_root.with_name(f"{self.cache_root.name}.units")
         return folder / f"{self.job.group}.json"
 
     def with_half_the_jobs(self) -> BuildRequest:
@@ -129,16 +133,9 @@ def _account(
     patched: PatchedSource, request: BuildRequest, places: Places, output: Path
 ) -> CacheStatistics:
     """Count hits and misses; say why device code that the group has was compiled again."""
-    steps = read_cache_steps(output)
-    toolchain, job = request.toolchain, request.job
-    circumstances = {
-        "compiler": f"{toolchain.compiler} {toolchain.compiler.target}",
-        "source": patched.digest,
-        "toolkit": f"{toolchain.toolkit.provider} {toolchain.toolkit.digest}",
-        "torch": f"{toolchain.torch.origin} {toolchain.torch.digest}",
-        "tools": toolchain.tools.name,
-    }
-
+    report = request.compile_cache.read(output)
+    steps, job = report.steps, request.job
+    circumstances = _circumstances(patched, request.toolchain)
     kept = read_units(request.kept_units)
     reasons: tuple[str, ...] = ()
     if kept is not None:
@@ -146,7 +143,29 @@ def _account(
             steps, kept, circumstances=circumstances, read_source=_reader(patched, places)
         )
     keep_units(request.kept_units, steps, job=job.identifier, circumstances=circumstances)
-    return dataclasses.replace(read_cache_statistics(output), reasons=reasons)
+    return CacheStatistics(
+        hits=report.hits,
+        misses=report.misses,
+        reasons=reasons,
+        keys=frozenset(step.key for step in steps if step.key),
+    )
+
+
+def _circumstances(patched: PatchedSource, toolchain: Toolchain) -> dict[str, str]:
+    """Name what decides the result of a compile beside its command line."""
+    return {
+        "compiler": f"{toolchain.compiler} {toolchain.compiler.target}",
+        "source": patched.digest,
+        "toolkit": f"{toolchain.toolkit.provider} {toolchain.toolkit.digest}",
+        "torch": f"{toolchain.torch.origin} {toolchain.torch.digest}",
+        "tools": toolchain.tools.name,
+    }
+
+
+def _compilers_identity(toolchain: Toolchain) -> str:
+    """Tell compilers apart that lie at the same paths of the sandbox."""
+    compiler, toolkit = toolchain.compiler, toolchain.toolkit
+    return f"{compiler} {compiler.target} {toolkit.provider} {toolkit.digest}"
 
 
 def _reader(patched: PatchedSource, places: Places) -> Callable[[str], str | None]:
@@ -183,7 +202,7 @@ def _prepare(request: BuildRequest, places: Places) -> Path:
     # a stable object folder: the default one carries the Python's tag, and the cache would miss
     text = f"[build_ext]\nbuild_temp = {places.build}/objects\n"
     (output / "distutils.cfg").write_text(text, encoding="utf-8")
-    request.compile_cache.mkdir(parents=True, exist_ok=True)
+    request.cache_folder.mkdir(parents=True, exist_ok=True)
     return output
 
 
@@ -196,7 +215,7 @@ def _rooms(
         Room(source=patched.tree, inside=places.source, writable=True),
         Room(source=output, inside=places.build, writable=True),
         Room(source=output / "tmp", inside=Path("/tmp"), writable=True),  # noqa: S108
-        Room(source=request.compile_cache, inside=places.cache, writable=True),
+        Room(source=request.cache_folder, inside=places.cache, writable=True),
         *_budget_rooms(request, places),
     )
 
@@ -243,25 +262,25 @@ def build_environment(request: BuildRequest, places: Places) -> dict[str, str]:
         "MAX_JOBS": str(_most_compiles(request)),
         "NVCC_CCBIN": str(compilers[0]),
         "PYTORCH_NVCC": str(places.tools / "nvcc"),
-        "SCCACHE_BASEDIRS": str(places.base),
-        "SCCACHE_CACHE_SIZE": _CACHE_SIZE,
-        "SCCACHE_DIR": str(places.cache),
-        "SCCACHE_IDLE_TIMEOUT": "0",
-        "SCCACHE_SERVER_UDS": str(places.build / "sccache.socket"),
         "SOURCE_DATE_EPOCH": _EPOCH,
         "TMPDIR": str(places.build / "tmp"),
         "TORCH_CUDA_ARCH_LIST": ";".join(str(arch) for arch in job.gpu_archs),
         # every build starts from a fresh tree, so that nobody reads the dependency files, and
         # older torch spells the option in a way that compile caches do not know
         "TORCH_EXTENSION_SKIP_NVCC_GEN_DEPENDENCIES": "1",
+        # from 2.15 on torch puts a ccache or sccache of the system in front of the wrappers
+        "TORCH_NO_COMPILER_WRAPPER": "1",
         "WHEELYARD_BUILD": str(places.build),
         "WHEELYARD_CC": str(compilers[1]),
         "WHEELYARD_CXX": str(compilers[0]),
         "WHEELYARD_GENCODE": gencode_flags(job.gpu_archs),
         "WHEELYARD_SOURCE": str(places.source),
     }
-    if request.use_compile_cache:
-        environment["WHEELYARD_SCCACHE"] = str(places.tools / "cache" / "sccache")
+    program = request.compile_cache.program
+    if program is not None:
+        environment["WHEELYARD_COMPILE_CACHE"] = str(places.tools / "cache" / program)
+        identity = _compilers_identity(toolchain)
+        environment |= request.compile_cache.variables(places, compilers=identity)
     if request.admission is not None:
         environment |= request.admission.variables(job, inside=places.budget)
     if job.lineinfo:

@@ -60,7 +60,7 @@ def test_options_of_the_command_line_reach_the_workshop(
         toolkit="installed",
         sandbox="none",
         env=Path("bin/python"),
-        no_compile_cache=True,
+        compile_cache="none",
     )
     env = {"WHEELYARD_CACHE": str(tmp_path / "cache"), "HOME": str(tmp_path)}
     options = open_workshop(arguments, load_farm(probe_farm), env).options
@@ -68,7 +68,7 @@ def test_options_of_the_command_line_reach_the_workshop(
     assert options.toolkit == "installed"
     assert options.sandbox is SandboxLevel.NONE
     assert options.foreign_python == tmp_path / "bin" / "python"
-    assert not options.use_compile_cache
+    assert options.compile_cache == "none"
 
 
 def test_command_without_options_gets_the_defaults(probe_farm: Path, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_command_without_options_gets_the_defaults(probe_farm: Path, tmp_path: P
     assert options.compile_jobs is None
     assert options.toolkit == "auto"
     assert options.sandbox is None
-    assert options.use_compile_cache
+    assert options.compile_cache == "sccache"
 
 
 @pytest.mark.parametrize("jobs", [0, -1])

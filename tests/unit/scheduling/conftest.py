@@ -17,4 +17,9 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of wrappers that a build sees."""
-    return provide_tools(find_gxx(os.environ), cache=tmp_path_factory.mktemp("t"), env=os.environ)
+    return provide_tools(
+        find_gxx(os.environ),
+        cache=tmp_path_factory.mktemp("t"),
+        env=os.environ,
+        compile_cache="sccache",
+    )

@@ -42,20 +42,26 @@ def test_missing_tool_is_named_with_what_to_do() -> None:
 
 
 def test_tools_have_the_names_that_builds_call_and_can_be_run(tmp_path: Path) -> None:
-    folder = provide_tools(find_gxx(os.environ), cache=tmp_path, env=os.environ)
+    folder = provide_tools(
+        find_gxx(os.environ), cache=tmp_path, env=os.environ, compile_cache="sccache"
+    )
     names = {path.name for path in folder.iterdir()}
     assert names == {"c++", "cc", "drive-build", "g++", "gcc", "nvcc", "budget", "cache"}
     assert all(os.access(path, os.X_OK) for path in folder.iterdir())
 
 
 def test_compile_cache_is_not_where_torch_would_look_for_it(tmp_path: Path) -> None:
-    folder = provide_tools(find_gxx(os.environ), cache=tmp_path, env=os.environ)
+    folder = provide_tools(
+        find_gxx(os.environ), cache=tmp_path, env=os.environ, compile_cache="sccache"
+    )
     assert not (folder / "sccache").exists()
     assert os.access(folder / "cache" / "sccache", os.X_OK)
 
 
 def test_program_that_asks_the_budget_is_compiled_and_not_on_the_path(tmp_path: Path) -> None:
-    folder = provide_tools(find_gxx(os.environ), cache=tmp_path, env=os.environ)
+    folder = provide_tools(
+        find_gxx(os.environ), cache=tmp_path, env=os.environ, compile_cache="sccache"
+    )
     asked = subprocess.run(
         [folder / "budget" / "admit", "host", "true"],
         env={"WHEELYARD_BUDGET": "/nowhere"},
@@ -71,22 +77,31 @@ def test_program_that_asks_the_budget_is_compiled_and_not_on_the_path(tmp_path: 
 def test_another_compiler_makes_another_folder(tmp_path: Path) -> None:
     compiler = find_gxx(os.environ)
     other = dataclasses.replace(compiler, version=(1, 2, 3))
-    first = provide_tools(compiler, cache=tmp_path, env=os.environ)
-    assert provide_tools(other, cache=tmp_path, env=os.environ) != first
+    first = provide_tools(compiler, cache=tmp_path, env=os.environ, compile_cache="sccache")
+    assert provide_tools(other, cache=tmp_path, env=os.environ, compile_cache="sccache") != first
 
 
 def test_tools_are_laid_out_once(tmp_path: Path) -> None:
-    folder = provide_tools(find_gxx(os.environ), cache=tmp_path, env=os.environ)
+    folder = provide_tools(
+        find_gxx(os.environ), cache=tmp_path, env=os.environ, compile_cache="sccache"
+    )
     (folder / "mark").touch()
-    assert provide_tools(find_gxx(os.environ), cache=tmp_path, env=os.environ) == folder
+    assert (
+        provide_tools(find_gxx(os.environ), cache=tmp_path, env=os.environ, compile_cache="sccache")
+        == folder
+    )
     assert (folder / "mark").exists()
 
 
 def test_another_cache_program_makes_another_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = provide_tools(find_gxx(os.environ), cache=tmp_path, env=os.environ)
+    before = provide_tools(
+        find_gxx(os.environ), cache=tmp_path, env=os.environ, compile_cache="sccache"
+    )
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "environment"))
     _program(tmp_path / "environment" / "bin" / "sccache")
-    after = provide_tools(find_gxx(os.environ), cache=tmp_path, env=os.environ)
+    after = provide_tools(
+        find_gxx(os.environ), cache=tmp_path, env=os.environ, compile_cache="sccache"
+    )
     assert before != after

@@ -12,7 +12,7 @@ import pytest
 
 import wheelyard.toolchain
 from wheelyard.machine.compilers import find_gxx
-from wheelyard.toolchain.compile_cache import read_cache_statistics, read_cache_steps
+from wheelyard.toolchain.sccache import read_counts, read_steps
 from wheelyard.toolchain.tools import provide_tools
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def call(fakes: Path) -> Callable[..., list[str]]:
             "CUDA_HOME": str(fakes / "cuda"),
             "WHEELYARD_CC": str(fakes / "bin/gcc-12"),
             "WHEELYARD_CXX": str(fakes / "bin/g++-12"),
-            "WHEELYARD_SCCACHE": str(fakes / "bin/sccache"),
+            "WHEELYARD_COMPILE_CACHE": str(fakes / "bin/sccache"),
             "WHEELYARD_SOURCE": "/wy/source",
             **variables,
         }
@@ -130,7 +130,9 @@ def test_everything_else_goes_to_nvcc_as_it_is(
 
 
 def test_without_a_compile_cache_the_seed_is_still_given(nvcc: Callable[..., list[str]]) -> None:
-    assert nvcc("-c", "a.cu", WHEELYARD_SCCACHE="") == ["nvcc [-frandom-seed=a.cu] [-c] [a.cu]"]
+    assert nvcc("-c", "a.cu", WHEELYARD_COMPILE_CACHE="") == [
+        "nvcc [-frandom-seed=a.cu] [-c] [a.cu]"
+    ]
 
 
 def test_nvcc_that_has_no_such_option_is_not_given_it(nvcc: Callable[..., list[str]]) -> None:
@@ -158,7 +160,7 @@ def test_host_compiler_is_the_one_of_the_name_it_is_called_by(
 
 
 def test_host_compiler_works_without_a_compile_cache(call: Callable[..., list[str]]) -> None:
-    assert call("host-compiler.sh", "g++", "-c", "a.cpp", WHEELYARD_SCCACHE="") == [
+    assert call("host-compiler.sh", "g++", "-c", "a.cpp", WHEELYARD_COMPILE_CACHE="") == [
         "g++-12 [-c] [a.cpp]"
     ]
 
@@ -180,7 +182,7 @@ def test_every_call_of_a_compiler_asks_the_budget_where_there_is_one(
     assert call("nvcc.sh", "nvcc", "-c", "a b.cu", **budget) == [
         "admit [device] [bin/sccache] [cuda/bin/nvcc] [-frandom-seed=a b.cu] [-c] [a b.cu]"
     ]
-    assert call("nvcc.sh", "nvcc", "-dlink", "a.o", WHEELYARD_SCCACHE="", **budget) == [
+    assert call("nvcc.sh", "nvcc", "-dlink", "a.o", WHEELYARD_COMPILE_CACHE="", **budget) == [
         "admit [device] [cuda/bin/nvcc] [-dlink] [a.o]"
     ]
     assert call("host-compiler.sh", "g++", "-c", "a b.cpp", **budget) == [
@@ -191,7 +193,9 @@ def test_every_call_of_a_compiler_asks_the_budget_where_there_is_one(
 def test_compile_with_a_cache_server_of_its_own_keeps_apart_what_it_writes(
     fakes: Path, tmp_path: Path
 ) -> None:
-    tools = provide_tools(find_gxx(os.environ), cache=tmp_path / "cache", env=os.environ)
+    tools = provide_tools(
+        find_gxx(os.environ), cache=tmp_path / "cache", env=os.environ, compile_cache="sccache"
+    )
     build = tmp_path / "build"
     build.mkdir()
     (tmp_path / "a.c").write_text("int a;\n", encoding="ascii")
@@ -199,26 +203,26 @@ def test_compile_with_a_cache_server_of_its_own_keeps_apart_what_it_writes(
         "PATH": os.environ["PATH"],
         "HOME": str(build),
         "SCCACHE_DIR": str(tmp_path / "compile"),
+        "WHEELYARD_CACHE_SERVER": "1",
         "WHEELYARD_BUILD": str(build),
-        "WHEELYARD_SCCACHE": str(tools / "cache" / "sccache"),
+        "WHEELYARD_COMPILE_CACHE": str(tools / "cache" / "sccache"),
     }
-    compiler = [env["WHEELYARD_SCCACHE"], str(find_gxx(os.environ).path)]
+    compiler = [env["WHEELYARD_COMPILE_CACHE"], str(find_gxx(os.environ).path)]
     command = [str(tools / "budget" / "fresh"), *compiler, "-c", str(tmp_path / "a.c")]
     command += ["-o", str(build / "a.o")]
     for _ in range(2):
         subprocess.run(command, env=env, check=True)
     assert (build / "a.o").exists()
     assert not (build / "cache.json").exists()
-    counted = read_cache_statistics(build)
-    assert (counted.hits, counted.misses) == ({"C/C++": 1}, {"C/C++": 1})
-    assert sorted(step.hit is True for step in read_cache_steps(build)) == [False, True]
+    assert read_counts(build) == ({"C/C++": 1}, {"C/C++": 1})
+    assert sorted(step.hit is True for step in read_steps(build)) == [False, True]
 
 
 def test_build_child_without_a_compile_cache_is_what_it_drives(
     call: Callable[..., list[str]], fakes: Path
 ) -> None:
     program = str(fakes / "bin/sccache")
-    assert call("drive-build.sh", "drive-build", program, "a b", WHEELYARD_SCCACHE="") == [
+    assert call("drive-build.sh", "drive-build", program, "a b", WHEELYARD_COMPILE_CACHE="") == [
         "sccache [a b]"
     ]
 
@@ -232,7 +236,7 @@ def test_build_child_asks_nvcc_whether_it_takes_a_seed(
     (fakes / "cuda/bin/nvcc").write_text(f"#!/bin/sh\necho '{option}'\n", encoding="ascii")
     answer = '[ -n "$WHEELYARD_NO_SEED" ] && echo no || echo yes'
     driven = ("sh", "-c", answer)
-    assert call("drive-build.sh", "drive-build", *driven, WHEELYARD_SCCACHE="") == [seeded]
+    assert call("drive-build.sh", "drive-build", *driven, WHEELYARD_COMPILE_CACHE="") == [seeded]
 
 
 def test_build_child_whose_cache_does_not_start_says_why(
@@ -245,6 +249,7 @@ def test_build_child_whose_cache_does_not_start_says_why(
             "drive-build.sh",
             *("drive-build", "echo", "built"),
             WHEELYARD_BUILD=str(fakes),
+            WHEELYARD_CACHE_SERVER="1",
             SCCACHE_SERVER_UDS=str(fakes / "socket"),
         )
     assert caught.value.returncode == 70
@@ -255,7 +260,9 @@ def test_build_child_whose_cache_does_not_start_says_why(
 def test_build_child_keeps_status_and_statistics_and_ends_the_cache(
     fakes: Path, tmp_path: Path
 ) -> None:
-    tools = provide_tools(find_gxx(os.environ), cache=tmp_path / "cache", env=os.environ)
+    tools = provide_tools(
+        find_gxx(os.environ), cache=tmp_path / "cache", env=os.environ, compile_cache="sccache"
+    )
     build = tmp_path / "build"
     build.mkdir()
     env = {
@@ -264,7 +271,8 @@ def test_build_child_keeps_status_and_statistics_and_ends_the_cache(
         "SCCACHE_DIR": str(tmp_path / "compile"),
         "SCCACHE_SERVER_UDS": str(build / "s"),
         "WHEELYARD_BUILD": str(build),
-        "WHEELYARD_SCCACHE": str(tools / "cache" / "sccache"),
+        "WHEELYARD_CACHE_SERVER": "1",
+        "WHEELYARD_COMPILE_CACHE": str(tools / "cache" / "sccache"),
     }
     done = subprocess.run(
         [tools / "drive-build", "sh", "-c", "echo built; exit 3"],

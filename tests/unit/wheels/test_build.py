@@ -18,6 +18,7 @@ from wheelyard.planning.plan import expand_matrix
 from wheelyard.run import Completed
 from wheelyard.sources.values import FetchedSource, PatchedSource
 from wheelyard.toolchain.admission import Admission
+from wheelyard.toolchain.caches import CACHES
 from wheelyard.toolchain.compile_cache import CacheStatistics
 from wheelyard.toolchain.values import Places
 from wheelyard.wheels.build import BuildRequest, build_environment, build_wheel, gencode_flags
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from wheelyard.farm import Farm
     from wheelyard.model.job import Job
+    from wheelyard.toolchain.compile_cache import CacheName
     from wheelyard.toolchain.sandbox import Order
     from wheelyard.toolchain.values import Toolchain
 
@@ -80,7 +82,7 @@ def make_request(
         sandbox: FakeSandbox | None = None,
         compiler: str = "g++",
         lineinfo: bool = False,
-        use_compile_cache: bool = True,
+        cache: CacheName = "sccache",
         admission: Admission | None = None,
     ) -> BuildRequest:
         site = tmp_path / "torch"
@@ -91,10 +93,10 @@ def make_request(
             job=dataclasses.replace(job, lineinfo=lineinfo),
             toolchain=make_toolchain(tmp_path, sandbox=sandbox or FakeSandbox(), compiler=str(gxx)),
             work=tmp_path / "work",
-            compile_cache=tmp_path / "compile",
+            compile_cache=CACHES[cache],
+            cache_root=tmp_path / "compile",
             compile_jobs=3,
             log_path=tmp_path / "log",
-            use_compile_cache=use_compile_cache,
             admission=admission,
         )
 
@@ -207,9 +209,9 @@ def test_line_numbers_are_kept_only_when_asked_for(
 def test_without_compile_cache_the_wrappers_know_of_none(
     make_probe_job: Callable[..., Job], environment_of: Callable[..., dict[str, str]]
 ) -> None:
-    assert environment_of(make_probe_job())["WHEELYARD_SCCACHE"] == "/wy/tools/cache/sccache"
-    environment = environment_of(make_probe_job(), use_compile_cache=False)
-    assert "WHEELYARD_SCCACHE" not in environment
+    assert environment_of(make_probe_job())["WHEELYARD_COMPILE_CACHE"] == "/wy/tools/cache/sccache"
+    environment = environment_of(make_probe_job(), cache="none")
+    assert "WHEELYARD_COMPILE_CACHE" not in environment
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from wheelyard.machine.compilers import find_gxx
 from wheelyard.machine.namespaces import SandboxLevel
 from wheelyard.model.source import FolderSource
 from wheelyard.sources.values import FetchedSource, PatchedSource
+from wheelyard.toolchain.compile_cache import NoCache
 from wheelyard.toolchain.tools import provide_tools
 from wheelyard.wheels.build import BuildRequest, build_wheel
 
@@ -99,10 +100,13 @@ def built(
                 toolchain=make_toolchain(
                     folder,
                     sandbox=sandbox,
-                    tools=provide_tools(find_gxx(os.environ), cache=folder, env=os.environ),
+                    tools=provide_tools(
+                        find_gxx(os.environ), cache=folder, env=os.environ, compile_cache="sccache"
+                    ),
                 ),
                 work=folder / "work",
-                compile_cache=folder / "compile",
+                compile_cache=NoCache(),
+                cache_root=folder / "compile",
                 compile_jobs=1,
                 log_path=folder / "log",
             ),

@@ -5,7 +5,7 @@
 start_server() {
   # its log names every object with its key, and whether it was found
   SCCACHE_LOG=sccache::compiler::compiler=debug SCCACHE_START_SERVER=1 SCCACHE_NO_DAEMON=1 \
-    "$WHEELYARD_SCCACHE" >"$WHEELYARD_BUILD/sccache.log" 2>&1 &
+    "$WHEELYARD_COMPILE_CACHE" >"$WHEELYARD_BUILD/sccache.log" 2>&1 &
   server=$!
   while [ ! -S "$SCCACHE_SERVER_UDS" ]; do
     if ! kill -0 "$server" 2>/dev/null; then
@@ -21,16 +21,16 @@ start_server() {
 if [ -z "${WHEELYARD_FRESH-}" ]; then
   "${CUDA_HOME-}/bin/nvcc" --help 2>/dev/null | grep -q -e -frandom-seed || export WHEELYARD_NO_SEED=1
 fi
-if [ -n "${WHEELYARD_SCCACHE-}" ]; then
+if [ -n "${WHEELYARD_COMPILE_CACHE-}" ]; then
   # from here on the budget counts what others make as unknown to this server
   [ -z "${WHEELYARD_BUDGET-}" ] || "${0%/*}/budget/admit" begin true || exit
-  start_server
+  [ -z "${WHEELYARD_CACHE_SERVER-}" ] || start_server
 fi
 "$@"
 status=$?
-if [ -n "${WHEELYARD_SCCACHE-}" ]; then
-  "$WHEELYARD_SCCACHE" --show-stats --stats-format json >"$WHEELYARD_BUILD/cache.json" 2>/dev/null
-  "$WHEELYARD_SCCACHE" --stop-server >/dev/null 2>&1
+if [ -n "${server-}" ]; then
+  "$WHEELYARD_COMPILE_CACHE" --show-stats --stats-format json >"$WHEELYARD_BUILD/cache.json" 2>/dev/null
+  "$WHEELYARD_COMPILE_CACHE" --stop-server >/dev/null 2>&1
   wait "$server"
 fi
 times >"$WHEELYARD_BUILD/times"

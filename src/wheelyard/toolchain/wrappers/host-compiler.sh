@@ -6,4 +6,4 @@ case ${0##*/} in
   *) compiler=$WHEELYARD_CC ;;
 esac
 exec ${WHEELYARD_BUDGET:+"${0%/*}/budget/admit" host} \
-  ${WHEELYARD_SCCACHE:+"$WHEELYARD_SCCACHE"} "$compiler" "$@"
+  ${WHEELYARD_COMPILE_CACHE:+"$WHEELYARD_COMPILE_CACHE"} "$compiler" "$@"

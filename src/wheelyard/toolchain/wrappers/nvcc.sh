@@ -26,6 +26,6 @@ if [ -z "$compiles" ] || [ -z "$seed" ]; then
   set -- "$CUDA_HOME/bin/nvcc" "$@"
 else
   [ -n "${WHEELYARD_NO_SEED-}" ] || set -- "-frandom-seed=$seed" "$@"
-  set -- ${WHEELYARD_SCCACHE:+"$WHEELYARD_SCCACHE"} "$CUDA_HOME/bin/nvcc" "$@"
+  set -- ${WHEELYARD_COMPILE_CACHE:+"$WHEELYARD_COMPILE_CACHE"} "$CUDA_HOME/bin/nvcc" "$@"
 fi
 exec ${WHEELYARD_BUDGET:+"$tools/budget/admit" device} "$@"

@@ -1,4 +1,4 @@
-"""What the compile cache says that it did."""
+"""What sccache says that it did."""
 
 from __future__ import annotations
 
@@ -7,12 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wheelyard.toolchain.compile_cache import (
-    CacheStatistics,
-    CacheStep,
-    read_cache_statistics,
-    read_cache_steps,
-)
+from wheelyard.toolchain.compile_cache import CacheStep
+from wheelyard.toolchain.sccache import read_counts, read_steps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,9 +50,7 @@ def test_hits_and_misses_are_counted_by_kind(tmp_path: Path, folder: str) -> Non
     (tmp_path / folder).mkdir(parents=True, exist_ok=True)
     text = json.dumps({"stats": stats, "version": "0.14"})
     (tmp_path / folder / "cache.json").write_text(text, encoding="utf-8")
-    assert read_cache_statistics(tmp_path) == CacheStatistics(
-        hits={"CUDA": 3, "CUBIN": 1}, misses={"C/C++": 2}
-    )
+    assert read_counts(tmp_path) == ({"CUDA": 3, "CUBIN": 1}, {"C/C++": 2})
 
 
 def test_counts_of_every_cache_server_are_added_up(tmp_path: Path) -> None:
@@ -64,21 +58,21 @@ def test_counts_of_every_cache_server_are_added_up(tmp_path: Path) -> None:
         stats = {"cache_hits": {"counts": {"PTX": 10**number}}, "cache_misses": {"counts": {}}}
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / folder / "cache.json").write_text(json.dumps({"stats": stats}))
-    assert read_cache_statistics(tmp_path).hits == {"PTX": 111}
+    assert read_counts(tmp_path) == ({"PTX": 111}, {})
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"stats": {"cache_hits": 1}}'])
 def test_statistics_that_are_not_there_count_as_nothing(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "cache.json").write_text(text, encoding="utf-8")
-    assert read_cache_statistics(tmp_path) == CacheStatistics(hits={}, misses={})
-    assert read_cache_steps(tmp_path) == ()
+    assert read_counts(tmp_path) == ({}, {})
+    assert read_steps(tmp_path) == ()
 
 
 def test_steps_are_told_apart_although_they_run_at_once_and_share_names(tmp_path: Path) -> None:
     (tmp_path / "sccache.log").write_text(_log(LOG), encoding="utf-8")
     words = ("-c", '/wy/source/my "k".cu', "-o", "k.o")
-    assert read_cache_steps(tmp_path) == (
+    assert read_steps(tmp_path) == (
         CacheStep(name="k.o", arguments=words, key="aaaa", hit=False),
         CacheStep(
             name="k.compute_90.ptx", arguments=("--c++17",), key="bbbb", hit=False, seconds=2.5
