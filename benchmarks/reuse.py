@@ -1,0 +1,189 @@
+"""What reuse saves: across Pythons, across torch builds, after the yard was emptied.
+
+``reuse.py FOLDER pythons`` and so on; FOLDER keeps a farm and caches of their own between runs.
+Every table is one run on one machine, to be read as ratios. Run it on a quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from farming import Bench, Took, build_cpu, device_misses, print_table
+
+from wheelyard.machine.cores import usable_cores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+TORCH = "2.11.0+cu130"
+
+
+def main() -> None:
+    """Measure what is asked for and print tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="for caches and yards, some 20 GB")
+    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("--recipe", default="causal-conv1d")
+    parser.add_argument("--version", default="1.7.0")
+    parser.add_argument("--pythons", default="3.10,3.11,3.12,3.13")
+    parser.add_argument("--torches", default="2.11.0+cu130,2.12.1+cu130,2.13.0+cu130")
+    parser.add_argument("--gpu-archs", default="")
+    parser.add_argument("--without-bare", action="store_true", help="the bare builds take longest")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    print(f"{platform.machine()}, {usable_cores()} cores, Python {platform.python_version()}")
+    TABLES[arguments.table](arguments)
+
+
+def compare_pythons(arguments: argparse.Namespace) -> None:
+    """All Pythons together against the first one alone and against bare builds."""
+    bench = Bench(folder=arguments.folder.absolute())
+    select = f"{arguments.recipe}-{arguments.version}-*"
+    pythons = arguments.pythons.split(",")
+    archs = (arguments.gpu_archs or "9.0").split(",")
+    write = _writer(bench, arguments, archs)
+    write(pythons, [TORCH])
+    bench.fetch(select)
+    write(pythons[:1], [TORCH])
+    alone = _cold(bench, select)
+    write(pythons, [TORCH])
+    together = _cold(bench, select)
+    records = bench.records("yard")
+    rows: list[Sequence[object]] = [
+        (f"{pythons[0]} alone, empty cache", *_figures(alone, alone), _misses(records, pythons[0])),
+        (f"{len(pythons)} Pythons, empty cache", *_figures(together, alone), ""),
+    ]
+    rows += [(f"of these {python}", "", "", "", "", _misses(records, python)) for python in pythons]
+    if not arguments.without_bare:
+        bare = [
+            bench.build_bare(job) for job in bench.jobs(f"{arguments.recipe}-{arguments.version}-")
+        ]
+        whole = Took(wall=sum(one.wall for one in bare), cpu=sum(one.cpu for one in bare))
+        rows.append((f"{len(bare)} bare, one by one", *_figures(whole, alone), ""))
+        rows.append(("together, of bare", *_figures(together, whole), ""))
+    title = f"{arguments.recipe} {arguments.version}, torch {TORCH}, {' '.join(archs)}"
+    print_table(title, ("build", *_FIGURES, "compiled: CUDA, PTX, CUBIN"), rows)
+
+
+def compare_torches(arguments: argparse.Namespace) -> None:
+    """One torch build after the other on one toolkit."""
+    bench = Bench(folder=arguments.folder.absolute())
+    select = f"{arguments.recipe}-{arguments.version}-*"
+    python = arguments.pythons.split(",")[0]
+    torches = arguments.torches.split(",")
+    archs = (arguments.gpu_archs or "8.0,9.0,10.0").split(",")
+    write = _writer(bench, arguments, archs)
+    write([python], torches)
+    bench.fetch(select)
+    bench.forget_compiles()
+    shutil.rmtree(bench.folder / "yard", ignore_errors=True)
+    rows: list[Sequence[object]] = []
+    first: Took | None = None
+    for torch in torches:
+        write([python], [torch])
+        took = bench.fill("yard", select)
+        first = first or took
+        label = torch.replace("+", "-")
+        rows.append((torch, *_figures(took, first), _misses(bench.records("yard"), label)))
+    title = f"{arguments.recipe} {arguments.version}, Python {python}, {' '.join(archs)}"
+    print_table(title, ("torch", *_FIGURES, "compiled: CUDA, PTX, CUBIN"), rows)
+
+
+def compare_rebuild(arguments: argparse.Namespace) -> None:
+    """The same job again: the yard is empty, the compile cache is not."""
+    bench = Bench(folder=arguments.folder.absolute())
+    select = f"{arguments.recipe}-{arguments.version}-*"
+    python = arguments.pythons.split(",")[0]
+    archs = (arguments.gpu_archs or "9.0").split(",")
+    _writer(bench, arguments, archs)([python], [TORCH])
+    bench.fetch(select)
+    cold = _cold(bench, select)
+    before = bench.records("yard")
+    shutil.rmtree(bench.folder / "yard")
+    again = bench.fill("yard", select)
+    after = bench.records("yard")
+    (name,) = before
+    same = "yes" if before[name].sha256 == after[name].sha256 else "NO"
+    rows = [
+        ("cold", *_figures(cold, cold), _stages(before[name].seconds), ""),
+        ("again", *_figures(again, cold), _stages(after[name].seconds), same),
+    ]
+    print_table(name, ("build", *_FIGURES, "seconds of the stages", "same wheel"), rows)
+
+
+def measure_environment(arguments: argparse.Namespace) -> None:
+    """What another cell's environment takes when everything was downloaded before."""
+    bench = Bench(folder=arguments.folder.absolute())
+    select = f"{arguments.recipe}-{arguments.version}-*"
+    pythons = arguments.pythons.split(",")
+    write = _writer(bench, arguments, ["9.0"])
+    write(pythons, [TORCH])
+    bench.fetch(select)
+    rows = []
+    for python in pythons[1:]:
+        label = f"cp{python.replace('.', '')}"
+        for name in ("torch", "requirements"):
+            for path in (bench.folder / "cache" / name).glob(f"[!.]*-{label}-*"):
+                shutil.rmtree(path)
+        write([python], [TORCH])
+        free = shutil.disk_usage(bench.folder).free
+        took = bench.fetch(select)
+        new = free - shutil.disk_usage(bench.folder).free
+        rows.append((python, f"{took.wall:.1f} s", f"{new / 1e6:.0f} MB"))
+    print_table("Environment of a further cell", ("Python", "wall", "new on the disk"), rows)
+
+
+_FIGURES = ("wall, s", "of the first", "CPU, s", "of the first")
+
+
+def _writer(
+    bench: Bench, arguments: argparse.Namespace, archs: Sequence[str]
+) -> Callable[[Sequence[str], Sequence[str]], None]:
+    def write(pythons: Sequence[str], torches: Sequence[str]) -> None:
+        bench.write_farm([arguments.recipe], pythons=pythons, torches=torches, gpu_archs=archs)
+
+    return write
+
+
+def _cold(bench: Bench, select: str) -> Took:
+    bench.forget_compiles()
+    shutil.rmtree(bench.folder / "yard", ignore_errors=True)
+    return bench.fill("yard", select)
+
+
+def _figures(took: Took, first: Took) -> tuple[str, str, str, str]:
+    return (
+        f"{took.wall:.1f}",
+        f"{took.wall / first.wall:.2f}",
+        f"{took.cpu:.1f}",
+        f"{took.cpu / first.cpu:.2f}",
+    )
+
+
+def _misses(records: dict[str, object], part: str) -> str:
+    """Return how often device code was compiled for the one record that ``part`` names."""
+    label = f"cp{part.replace('.', '')}" if part.count(".") == 1 else part
+    (record,) = (record for name, record in records.items() if label in name)
+    return " ".join(map(str, device_misses(record).values())) + f" ({build_cpu(record):.0f} CPU s)"
+
+
+def _stages(seconds: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.1f}" for name, value in seconds.items() if value >= 0.1)
+
+
+TABLES = {
+    "pythons": compare_pythons,
+    "torches": compare_torches,
+    "rebuild": compare_rebuild,
+    "environment": measure_environment,
+}
+
+if __name__ == "__main__":
+    main()
