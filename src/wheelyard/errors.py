@@ -120,6 +120,12 @@ class DeadlineError(WheelyardError):
     exit_code = 18
 
 
+class TargetError(WheelyardError):
+    """Where something is published refuses it, cannot be reached, or has other bytes already."""
+
+    exit_code = 19
+
+
 class ProcessError(WheelyardError):
     """A child process failed; carries its status, the end of its output and its whole log."""
 

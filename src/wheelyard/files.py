@@ -45,8 +45,11 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def appearing(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file beside ``path`` that takes its place, on disk, when the block ends well."""
+def appearing(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
+    """Write a file beside ``path`` that takes its place, on disk, when the block ends well.
+
+    Without ``replace`` another file that is there then raises ``FileExistsError``.
+    """
     with tempfile.NamedTemporaryFile(
         dir=path.parent, prefix=f"{PART}{path.name}.", delete=False
     ) as stream:
@@ -55,10 +58,12 @@ def appearing(path: Path) -> Iterator[IO[bytes]]:
             yield stream
             os.fchmod(stream.fileno(), 0o644)
             _sync(stream)
-            part.replace(path)
-        except BaseException:
+            if replace:
+                part.replace(path)
+            else:
+                _place(part, path)
+        finally:
             part.unlink(missing_ok=True)
-            raise
     sync_folder(path.parent)
 
 

@@ -20,7 +20,7 @@ examples:
 exit codes: 0 done, 1 error, 2 usage, 3 bad recipe or matrix, 4 unknown name, 5 impossible cell,
 6 machine lacks something, 7 not fetched, 8 wrong bytes, 9 patch, 10 compile, 11 repair, 12 check,
 13 smoke test, 14 yard, 15 disk, 16 lock missing or stale, 17 some jobs of a fill failed,
-18 deadline of a fill, 130 interrupted
+18 deadline of a fill, 19 target of publishing, 130 interrupted
 """
 
 
