@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _OF_ONE_PYTHON = re.compile(r"(?<![A-Za-z])(python|cpython-|cp)3[.]?\d{1,2}t?(?![\d.])")
 _DEVICE = frozenset({".cu"})
 _HOST = frozenset({".c", ".cc", ".cpp", ".cxx", ".c++", ".C"})
+_TARGETS = ("-gencode", "--generate-code")
 _THREADS = re.compile(r"^(?:--threads|-t)(?:=?(\d+))?$")
 
 
@@ -34,13 +35,22 @@ def takes_resources(command: Sequence[str]) -> bool:
 
 
 def threads_of(command: Sequence[str], *, cores: int) -> int:
-    """Return the threads that nvcc was told to use; 0 says to nvcc that all cores are its own."""
+    """Return how many cores nvcc can put to use: its threads, but one for each GPU target."""
+    return min(_wanted_threads(command, cores=cores), max(1, _targets_of(command)))
+
+
+def _wanted_threads(command: Sequence[str], *, cores: int) -> int:
+    """Return what ``--threads`` says; 0 says to nvcc that all cores are its own."""
     for word, following in zip(command, (*command[1:], ""), strict=True):
         match = _THREADS.match(word)
         if match is not None:
             number = match[1] or following
             return (int(number) or cores) if number.isdigit() else 1
     return 1
+
+
+def _targets_of(command: Sequence[str]) -> int:
+    return sum(word.startswith(_TARGETS) for word in command)
 
 
 def for_any_python(word: str) -> str:

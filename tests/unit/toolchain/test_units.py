@@ -56,7 +56,23 @@ def test_question_to_a_compiler_takes_nothing(command: list[str], takes: bool) -
     ],
 )
 def test_threads_of_nvcc_are_cores(options: list[str], threads: int) -> None:
-    assert threads_of(["nvcc", *options], cores=16) == threads
+    many = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in range(80, 100)]
+    assert threads_of(["nvcc", *many, *options], cores=16) == threads
+
+
+@pytest.mark.parametrize(
+    ("targets", "threads"),
+    [
+        pytest.param([], 1, id="default-target"),
+        pytest.param(["-gencode=arch=compute_90,code=sm_90"], 1, id="one"),
+        pytest.param(["-gencode", "arch=compute_90,code=sm_90"], 1, id="two-words"),
+        pytest.param(["--generate-code=a", "-gencode", "b", "-gencode=c"], 3, id="three"),
+    ],
+)
+def test_threads_beyond_the_gpu_targets_have_nothing_to_do(
+    targets: list[str], threads: int
+) -> None:
+    assert threads_of(["nvcc", "--threads", "4", *targets], cores=16) == threads
 
 
 @pytest.mark.parametrize(
