@@ -18,7 +18,7 @@ from wheelyard.cli.arguments import make_parser
 from wheelyard.cli.session import open_farm, open_workshop
 from wheelyard.machine.cores import usable_cores
 from wheelyard.model.record import Built
-from wheelyard.planning.plan import wanted_jobs
+from wheelyard.planning.plan import select_jobs, wanted_jobs
 from wheelyard.progress import PlainProgress
 from wheelyard.sources.patch import apply_patches
 from wheelyard.stages import toolchain_for
@@ -82,10 +82,9 @@ class Bench:
         text = "\n".join(["[axes]", *lines, ""])
         (self.farm / "matrix.toml").write_text(text, encoding="utf-8")
 
-    def jobs(self, pattern: str = "") -> tuple[Job, ...]:
+    def jobs(self, select: str) -> tuple[Job, ...]:
         farm = open_farm(self._arguments("list"))
-        jobs = wanted_jobs(farm.recipes, farm.matrix)
-        return tuple(job for job in jobs if pattern in job.identifier)
+        return select_jobs(wanted_jobs(farm.recipes, farm.matrix), select)
 
     def fetch(self, select: str) -> Took:
         """Bring everything into the caches, so that builds are measured and not downloads."""

@@ -62,9 +62,7 @@ def compare_pythons(arguments: argparse.Namespace) -> None:
     ]
     rows += [(f"of these {python}", "", "", "", "", _misses(records, python)) for python in pythons]
     if not arguments.without_bare:
-        bare = [
-            bench.build_bare(job) for job in bench.jobs(f"{arguments.recipe}-{arguments.version}-")
-        ]
+        bare = [bench.build_bare(job) for job in bench.jobs(select)]
         whole = Took(wall=sum(one.wall for one in bare), cpu=sum(one.cpu for one in bare))
         rows.append((f"{len(bare)} bare, one by one", *_figures(whole, alone), ""))
         rows.append(("together, of bare", *_figures(together, whole), ""))

@@ -20,6 +20,7 @@ from wheelyard.stages import (
     Run,
     Stages,
     bring,
+    bring_compiled,
     build,
     build_request,
     check,
@@ -27,6 +28,7 @@ from wheelyard.stages import (
     patch,
     repair,
     runtime_for,
+    share_compiled,
     smoke,
     store,
     toolchain_for,
@@ -164,9 +166,11 @@ def _build_stages(run: Run) -> StoredWheel:
     toolchain = stages.timed("toolchain", lambda: toolchain_for(job, workshop, progress))
     patched = stages.timed("patch", lambda: patch(run, fetched, toolchain))
     request = build_request(run, toolchain)
+    stages.timed("bring", lambda: bring_compiled(run, request))
     compiled = stages.timed("build", lambda: build(run, fetched, patched, request))
     repaired = stages.timed("repair", lambda: repair(run, compiled.built))
     checked = stages.timed("check", lambda: check(run, repaired, toolchain))
+    stages.timed("share", lambda: share_compiled(run, request, compiled))
     tested = stages.timed("smoke", lambda: smoke(run, checked, toolchain))
     made = made_of(run, compiled, toolchain, locks=workshop.lock_digests(job))
     return stages.timed("store", lambda: store(run, tested, made))

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
+import functools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from wheelyard.abi.libraries import site_libraries
-from wheelyard.errors import CheckError, IntegrityError, OutOfMemoryError, UsageError
+from wheelyard.errors import (
+    CheckError,
+    IntegrityError,
+    OutOfMemoryError,
+    UsageError,
+    WheelyardError,
+)
 from wheelyard.files import disk_errors, file_sha256
 from wheelyard.folders import remove_tree
+from wheelyard.locking import held
 from wheelyard.machine.cores import usable_cores
-from wheelyard.machine.disk import require_space
+from wheelyard.machine.disk import readable_size, require_space
 from wheelyard.machine.gpu import find_driver
 from wheelyard.machine.memory import available_memory
 from wheelyard.machine.namespaces import SandboxLevel
@@ -34,6 +43,7 @@ from wheelyard.toolchain.provide import (
 from wheelyard.toolchain.requirements import provide_requirements
 from wheelyard.toolchain.rooms import interpreter_rooms, make_environment, python_environment
 from wheelyard.toolchain.sandbox import Order, Room
+from wheelyard.toolchain.sccache import object_path
 from wheelyard.toolchain.values import Places
 from wheelyard.wheels.build import BuildRequest, build_wheel
 from wheelyard.wheels.check import check as check_wheel
@@ -50,13 +60,14 @@ from wheelyard.yard.recording import Compiled, Made, make_record, make_report
 from wheelyard.yard.store import store_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from wheelyard.model.job import Job
     from wheelyard.planning.estimate import Estimate
     from wheelyard.planning.fingerprint import PlanFingerprint
     from wheelyard.progress import Progress
     from wheelyard.sources.values import FetchedSource, PatchedSource
+    from wheelyard.toolchain.shared_cache import Moved, SharedCache
     from wheelyard.toolchain.values import Runtime, Toolchain
     from wheelyard.wheels.adopt import AdoptionWish
     from wheelyard.wheels.values import AdoptedWheel, BuiltWheel, RepairedWheel, TestedWheel
@@ -270,6 +281,49 @@ def build_request(run: Run, toolchain: Toolchain) -> BuildRequest:
         admission=Admission.of(job, workshop.env),
         all_at_once=workshop.options.compile_jobs is None,
     )
+
+
+def bring_compiled(run: Run, request: BuildRequest) -> None:
+    """Fill the compile cache from the one that is shared; without it the build takes longer."""
+    with _shared_cache(run) as shared:
+        if shared is None:
+            return
+        # one job of a group brings it, the others find it
+        with held(request.cache_root.with_name(f".{request.cache_root.name}.bring.lock")):
+            moved = shared.bring(
+                run.job,
+                path_of=functools.partial(object_path, request.cache_folder),
+                scratch=run.work / "brought",
+            )
+        _say_moved(run, "brought", moved, f"from {shared.store.name}")
+
+
+def share_compiled(run: Run, request: BuildRequest, compiled: Compiled) -> None:
+    """Take what a build compiled, whose wheel was found good, to the cache that is shared."""
+    with _shared_cache(run) as shared:
+        if shared is None:
+            return
+        moved = shared.share(
+            run.job,
+            compiled.cache.keys,
+            path_of=functools.partial(object_path, request.cache_folder),
+        )
+        _say_moved(run, "took", moved, f"to {shared.store.name}")
+
+
+@contextlib.contextmanager
+def _shared_cache(run: Run) -> Iterator[SharedCache | None]:
+    """Yield the shared cache; what goes wrong with it is told and holds up no build."""
+    shared = run.workshop.shared_cache()
+    try:
+        yield shared
+    except (WheelyardError, OSError) as error:
+        run.stages.progress.say(f"warning: the shared cache: {error}")
+
+
+def _say_moved(run: Run, did: str, moved: Moved, where: str) -> None:
+    size = readable_size(moved.size)
+    run.stages.progress.say(f"{did} {moved.objects} compiled objects ({size}) {where}")
 
 
 def build(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from wheelyard.errors import UsageError
 from wheelyard.files import file_sha256
 from wheelyard.machine.folders import cache_folder
 from wheelyard.machine.namespaces import SandboxLevel, find_sandbox
 from wheelyard.model.record import Adopted
 from wheelyard.model.source import FolderSource
 from wheelyard.network.children import uv_environment, with_pytorch_index
+from wheelyard.network.open_store import open_object_store
 from wheelyard.network.opening import open_settings
 from wheelyard.planning.fingerprint import (
     PlanFingerprint,
@@ -24,6 +26,7 @@ from wheelyard.progress import QUIET
 from wheelyard.sources.fetch import fetch_source
 from wheelyard.toolchain.redistributables import Redistributables
 from wheelyard.toolchain.sandbox import Sandbox, choose_sandbox
+from wheelyard.toolchain.shared_cache import SharedCache
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
     from wheelyard.toolchain.toolkit import Provider
     from wheelyard.yard.store import StoredWheel, Yard
 
+SHARED_CACHE = "WHEELYARD_SHARED_CACHE"
+"""Names the place of ``--shared-cache``, for CI."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
@@ -50,6 +56,8 @@ class Options:
     foreign_python: Path | None = None
     """The interpreter of ``--env``, whose torch is used as it is."""
     compile_cache: CacheName = "sccache"
+    shared_cache: str | None = None
+    """A folder or ``s3://bucket/prefix`` that machines share compiled objects through."""
     network: tuple[str, ...] = ()
     """``KEY=VALUE`` words of the network's settings."""
 
@@ -118,6 +126,20 @@ class Workshop:
         stored = self.stored(job, fingerprint)
         is_current = stored is not None and not changed_since(stored, job, fingerprint)
         return stored if is_current else None
+
+    def shared_cache(self) -> SharedCache | None:
+        """Open the store that compiled objects are shared through, where one is named."""
+        place = self.options.shared_cache or self.env.get(SHARED_CACHE)
+        if not place or self.options.compile_cache == "none":
+            return None
+        if self.options.compile_cache != "sccache":
+            msg = (
+                f"--shared-cache takes the objects of sccache. Leave out --compile-cache "
+                f"{self.options.compile_cache}, or use what it shares caches with itself."
+            )
+            raise UsageError(msg)
+        store = open_object_store(place, settings=self.indexes, env=self.env)
+        return SharedCache(store=store, parallel=self.indexes.network.parallel)
 
     def fetch(self, job: Job, transfers: Transfers = QUIET) -> FetchedSource:
         """Bring a job's source into the cache, its bytes verified."""

@@ -185,6 +185,11 @@ def _add_making(group: argparse._ArgumentGroup) -> None:
         default="sccache",
         help="what remembers compiled code; none compiles everything",
     )
+    group.add_argument(
+        "--shared-cache",
+        metavar="PLACE",
+        help="a folder or s3://BUCKET/PREFIX to bring compiled code from and take it to",
+    )
 
 
 def _making() -> argparse.ArgumentParser:

@@ -223,6 +223,7 @@ def _child(arguments: argparse.Namespace, workshop: Workshop, logs: Path) -> Chi
     options += ["--yard", str(workshop.yard.path), "--toolkit", arguments.toolkit]
     options += ["--sandbox", arguments.sandbox] if arguments.sandbox else []
     options += ["--compile-cache", arguments.compile_cache]
+    options += ["--shared-cache", arguments.shared_cache] if arguments.shared_cache else []
     options += [word for setting in arguments.network for word in ("--network", setting)]
 
     def command(item: ScheduledJob, descriptor: int) -> list[str]:

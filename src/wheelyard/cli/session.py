@@ -42,6 +42,7 @@ def open_workshop(arguments: argparse.Namespace, farm: Farm, env: Mapping[str, s
         sandbox=SandboxLevel(sandbox) if sandbox else None,
         foreign_python=_absolute(getattr(arguments, "env", None)),
         compile_cache=getattr(arguments, "compile_cache", "sccache"),
+        shared_cache=getattr(arguments, "shared_cache", None),
         network=tuple(getattr(arguments, "network", ())),
     )
     yard = open_yard(yard_folder(arguments, farm, env))

@@ -47,6 +47,11 @@ class Sccache:
         return CacheReport(hits=hits, misses=misses, steps=read_steps(output))
 
 
+def object_path(folder: Path, key: str) -> Path:
+    """Return where it keeps the object of that key."""
+    return folder / key[0] / key[1] / key
+
+
 def read_counts(output: Path) -> tuple[dict[str, int], dict[str, int]]:
     """Add up hits and misses of each server of a build; nothing there means nothing done."""
     hits: collections.Counter[str] = collections.Counter()

@@ -22,9 +22,7 @@ def test_results_are_counted_by_kind(tmp_path: Path) -> None:
         "direct_cache_hit\n# c.cu\npreprocessed_cache_hit\n# d.c\nunsupported_compiler_option\n"
     )
     (tmp_path / "ccache.log").write_text(text, encoding="utf-8")
-    assert Ccache().read(tmp_path) == CacheReport(
-        hits={"C/C++": 1, "CUDA": 1}, misses={"CUDA": 1}
-    )
+    assert Ccache().read(tmp_path) == CacheReport(hits={"C/C++": 1, "CUDA": 1}, misses={"CUDA": 1})
 
 
 def test_log_that_is_not_there_counts_as_nothing(tmp_path: Path) -> None:
