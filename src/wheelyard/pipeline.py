@@ -170,7 +170,7 @@ def _build_stages(run: Run) -> StoredWheel:
     compiled = stages.timed("build", lambda: build(run, fetched, patched, request))
     repaired = stages.timed("repair", lambda: repair(run, compiled.built))
     checked = stages.timed("check", lambda: check(run, repaired, toolchain))
-    stages.timed("share", lambda: share_compiled(run, request, compiled))
+    stages.timed("share", lambda: share_compiled(run, request, compiled.cache))
     tested = stages.timed("smoke", lambda: smoke(run, checked, toolchain))
     made = made_of(run, compiled, toolchain, locks=workshop.lock_digests(job))
     return stages.timed("store", lambda: store(run, tested, made))

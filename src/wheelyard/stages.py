@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from wheelyard.planning.fingerprint import PlanFingerprint
     from wheelyard.progress import Progress
     from wheelyard.sources.values import FetchedSource, PatchedSource
+    from wheelyard.toolchain.compile_cache import CacheStatistics
     from wheelyard.toolchain.shared_cache import Moved, SharedCache
     from wheelyard.toolchain.values import Runtime, Toolchain
     from wheelyard.wheels.adopt import AdoptionWish
@@ -298,14 +299,14 @@ def bring_compiled(run: Run, request: BuildRequest) -> None:
         _say_moved(run, "brought", moved, f"from {shared.store.name}")
 
 
-def share_compiled(run: Run, request: BuildRequest, compiled: Compiled) -> None:
+def share_compiled(run: Run, request: BuildRequest, cache: CacheStatistics) -> None:
     """Take what a build compiled, whose wheel was found good, to the cache that is shared."""
     with _shared_cache(run) as shared:
         if shared is None:
             return
         moved = shared.share(
             run.job,
-            compiled.cache.keys,
+            cache.keys,
             path_of=functools.partial(object_path, request.cache_folder),
         )
         _say_moved(run, "took", moved, f"to {shared.store.name}")

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wheelyard.errors import BuildError, OutOfMemoryError, ProcessError
+from wheelyard.errors import BuildError, OutOfMemoryError, ProcessError, UsageError
 from wheelyard.farm import load_farm
 from wheelyard.machine.namespaces import SandboxLevel
 from wheelyard.model.source import FolderSource
 from wheelyard.progress import PlainProgress
 from wheelyard.run import Completed
 from wheelyard.sources.values import FetchedSource
-from wheelyard.stages import Run, Stages, build, patch
+from wheelyard.stages import Run, Stages, bring_compiled, build, patch, share_compiled
 from wheelyard.toolchain.admission import Admission
-from wheelyard.toolchain.sccache import Sccache
+from wheelyard.toolchain.compile_cache import CacheStatistics
+from wheelyard.toolchain.sccache import Sccache, object_path
 from wheelyard.wheels.build import BuildRequest
 from wheelyard.workshop import Options, open_workshop
 from wheelyard.yard.store import open_yard
@@ -64,29 +65,28 @@ class CrowdedSandbox:
 
 
 @pytest.fixture
-def build_in(
+def one_run(
     make_probe_job: Callable[..., Job],
     make_toolchain: Callable[..., Toolchain],
     probe_farm: Path,
     tmp_path: Path,
-) -> Callable[..., object]:
-    """Return a function that runs the build stage in a sandbox, with so many jobs."""
+) -> Callable[..., tuple[Run, BuildRequest]]:
+    """Return a function that begins a run of a job without patches, and asks for its build."""
     job = make_probe_job()
-    # a tree without patches
     job = dataclasses.replace(job, version=dataclasses.replace(job.version, patches=()))
     env = {"HOME": str(tmp_path), "PATH": "", "WHEELYARD_CACHE": str(tmp_path / "cache")}
-    workshop = open_workshop(
-        load_farm(probe_farm), open_yard(tmp_path / "yard"), env=env, options=Options()
-    )
-    (tmp_path / "upstream").mkdir()
-    (tmp_path / "upstream" / "setup.py").touch()
-    fetched = FetchedSource(
-        source=FolderSource(path="upstream"), path=tmp_path / "upstream", digest="sha256:1"
-    )
 
-    def run(sandbox: CrowdedSandbox, *, jobs: int, admission: Admission | None = None) -> object:
-        toolchain = make_toolchain(tmp_path, sandbox=sandbox)
-        one = Run(
+    def begin(
+        options: Options,
+        *,
+        sandbox: object = None,
+        jobs: int = 2,
+        admission: Admission | None = None,
+    ) -> tuple[Run, BuildRequest]:
+        workshop = open_workshop(
+            load_farm(probe_farm), open_yard(tmp_path / "yard"), env=env, options=options
+        )
+        run = Run(
             job=job,
             fingerprint=workshop.fingerprint(make_probe_job()),
             workshop=workshop,
@@ -96,17 +96,76 @@ def build_in(
         )
         request = BuildRequest(
             job=job,
-            toolchain=toolchain,
-            work=one.work,
+            toolchain=make_toolchain(tmp_path, sandbox=sandbox or CrowdedSandbox(most=9)),
+            work=run.work,
             compile_cache=Sccache(),
             cache_root=tmp_path / "compile",
             compile_jobs=jobs,
-            log_path=one.log_path,
+            log_path=run.log_path,
             admission=admission,
         )
-        return build(one, fetched, patch(one, fetched, toolchain), request)
+        return run, request
 
-    return run
+    return begin
+
+
+@pytest.fixture
+def build_in(
+    one_run: Callable[..., tuple[Run, BuildRequest]], tmp_path: Path
+) -> Callable[..., object]:
+    """Return a function that runs the build stage in a sandbox, with so many jobs."""
+    upstream = tmp_path / "upstream"
+    upstream.mkdir()
+    (upstream / "setup.py").touch()
+    fetched = FetchedSource(source=FolderSource(path="upstream"), path=upstream, digest="sha256:1")
+
+    def build_it(
+        sandbox: CrowdedSandbox, *, jobs: int, admission: Admission | None = None
+    ) -> object:
+        run, request = one_run(Options(), sandbox=sandbox, jobs=jobs, admission=admission)
+        return build(run, fetched, patch(run, fetched, request.toolchain), request)
+
+    return build_it
+
+
+@pytest.mark.parametrize("move", ["bring", "share"])
+def test_shared_cache_that_fails_is_told_and_holds_up_no_build(
+    one_run: Callable[..., tuple[Run, BuildRequest]],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    move: str,
+) -> None:
+    caplog.set_level(logging.INFO, logger="wheelyard")
+    (tmp_path / "file").touch()
+    run, request = one_run(Options(shared_cache=str(tmp_path / "file" / "store")))
+    if move == "bring":
+        bring_compiled(run, request)
+    else:
+        path = object_path(request.cache_folder, "a" * 64)
+        path.parent.mkdir(parents=True)
+        path.touch()
+        cache = CacheStatistics(hits={}, misses={}, keys=frozenset({"a" * 64}))
+        share_compiled(run, request, cache)
+    assert ("warning: the shared cache" in caplog.text) is (move == "share")
+    assert ("brought 0 compiled objects" in caplog.text) is (move == "bring")
+
+
+@pytest.mark.parametrize("options", [Options(), Options(shared_cache="s", compile_cache="none")])
+def test_without_a_shared_cache_nothing_is_said_of_one(
+    one_run: Callable[..., tuple[Run, BuildRequest]],
+    caplog: pytest.LogCaptureFixture,
+    options: Options,
+) -> None:
+    caplog.set_level(logging.INFO, logger="wheelyard")
+    bring_compiled(*one_run(options))
+    assert not caplog.text
+
+
+def test_shared_cache_takes_objects_of_sccache_alone(
+    one_run: Callable[..., tuple[Run, BuildRequest]],
+) -> None:
+    with pytest.raises(UsageError, match="takes the objects of sccache"):
+        bring_compiled(*one_run(Options(shared_cache="s", compile_cache="ccache")))
 
 
 def test_killed_compile_is_tried_once_more_with_half_the_jobs_and_a_fresh_tree(
