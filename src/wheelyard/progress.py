@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from rich.console import Console
@@ -28,6 +28,9 @@ class Progress(Protocol):
 
     def step(self, done: int, total: int) -> None:
         """Show how many of the compile steps are done."""
+
+    def found(self, units: Sequence[str]) -> None:
+        """Take notice of the sources whose compiled code was in the compile cache."""
 
     def say(self, text: str) -> None:
         """Show a remark."""
@@ -167,6 +170,9 @@ class PlainProgress:
             self._last_tenth = tenth
             logger.info("  [%d/%d]", done, total)
 
+    def found(self, units: Sequence[str]) -> None:
+        pass
+
     def say(self, text: str) -> None:
         logger.info("%s", text)
 
@@ -205,6 +211,9 @@ class LiveProgress:
 
     def step(self, done: int, total: int) -> None:
         self._update(done, total)
+
+    def found(self, units: Sequence[str]) -> None:
+        pass
 
     def say(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True)

@@ -346,6 +346,7 @@ def build(
             remove_tree(folder)
         patched = patch(run, fetched, request.toolchain)
         built, cache = build_wheel(patched, request, on_step=progress.step)
+    progress.found(cache.found)
     return Compiled(
         toolchain=request.toolchain,
         patched=patched,

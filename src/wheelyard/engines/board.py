@@ -78,6 +78,7 @@ class Board:
                 | events.Step()
                 | events.Remark()
                 | events.Unit()
+                | events.Found()
                 | events.FillEnded()
             ):
                 pass

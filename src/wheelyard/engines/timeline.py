@@ -46,6 +46,8 @@ class Line:
     message: str = ""
     stages: list[Bar] = dataclasses.field(default_factory=list)
     units: list[dict[str, object]] = dataclasses.field(default_factory=list)
+    cached: list[str] = dataclasses.field(default_factory=list)
+    """Names of units that were in the compile cache."""
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -110,7 +112,6 @@ def _add(line: Line, event: events.JobEvent) -> None:
                 {
                     "asked": event.asked,
                     "ended": event.ended,
-                    "fresh": event.fresh,
                     "kind": event.kind,
                     "memory": event.memory,
                     "name": event.name,
@@ -118,6 +119,8 @@ def _add(line: Line, event: events.JobEvent) -> None:
                     "status": event.status,
                 }
             )
+        case events.Found():
+            line.cached = list(event.units)
         case events.Done():
             line.hits, line.misses = event.cache_hits, event.cache_misses
             _end(line, event.time, "done" if event.made else "had")

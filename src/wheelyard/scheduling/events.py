@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from wheelyard.progress import Progress
@@ -94,6 +94,13 @@ class Unit(JobEvent, frozen=True, kw_only=True, tag="unit"):
     """Another job had made it meanwhile, so that it is found in the compile cache."""
 
 
+class Found(JobEvent, frozen=True, kw_only=True, tag="found"):
+    """What a build took from the compile cache."""
+
+    units: tuple[str, ...]
+    """Sources none of whose code had to be compiled."""
+
+
 class Usage(Event, frozen=True, kw_only=True, tag="usage"):
     """What the jobs take of the machine just now."""
 
@@ -146,6 +153,7 @@ AnyEvent = (
     | Step
     | Remark
     | Unit
+    | Found
     | Usage
     | Done
     | Failed
@@ -209,6 +217,10 @@ class EventProgress:
     def step(self, done: int, total: int) -> None:
         self._writer.write(Step(time=time.time(), job=self._job, done=done, total=total))
         self._beside.step(done, total)
+
+    def found(self, units: Sequence[str]) -> None:
+        self._writer.write(Found(time=time.time(), job=self._job, units=tuple(units)))
+        self._beside.found(units)
 
     def say(self, text: str) -> None:
         self._writer.write(Remark(time=time.time(), job=self._job, text=text))

@@ -49,6 +49,8 @@ class CacheStatistics:
     misses: Mapping[str, int]
     reasons: tuple[str, ...] = ()
     """Why device code was compiled that another Python of the group had compiled before."""
+    found: tuple[str, ...] = ()
+    """Sources none of whose code had to be compiled."""
     keys: frozenset[str] = frozenset()
     """The objects that the build took from the cache or put there."""
 

@@ -111,6 +111,21 @@ def explain_misses(
     return tuple(f"{_listed(sources)}: {reason}" for reason, sources in reasons.items())
 
 
+def found_units(steps: Sequence[CacheStep]) -> tuple[str, ...]:
+    """Return the sources none of whose steps had to be compiled."""
+    device = {call.source: not call.compiled for call in _calls(steps)}
+    host = {
+        _below_the_tree(source): step.hit is True
+        for step in steps
+        if (source := source_of(step.arguments)) and not is_device_source(source)
+    }
+    return tuple(sorted(name for name, found in (host | device).items() if found))
+
+
+def _below_the_tree(source: str) -> str:
+    return source.rpartition("/source/")[2]
+
+
 def _calls(steps: Sequence[CacheStep]) -> list[_Call]:
     """Gather the steps by the call that they are part of: its source gives their names."""
     outer = [step for step in steps if is_device_source(source_of(step.arguments))]
@@ -125,7 +140,7 @@ def _calls(steps: Sequence[CacheStep]) -> list[_Call]:
             calls[stem][1].append(step)
     return [
         _Call(
-            source=source_of(call.arguments).rpartition("/source/")[2],
+            source=_below_the_tree(source_of(call.arguments)),
             arguments=call.arguments,
             parts=tuple(parts),
         )

@@ -15,7 +15,7 @@ from wheelyard.machine.memory import oom_kills
 from wheelyard.toolchain.compile_cache import (
     CacheStatistics,
 )
-from wheelyard.toolchain.kept_units import explain_misses, keep_units, read_units
+from wheelyard.toolchain.kept_units import explain_misses, found_units, keep_units, read_units
 from wheelyard.toolchain.preflight import header_folders
 from wheelyard.toolchain.rooms import build_rooms, python_environment
 from wheelyard.toolchain.sandbox import Order, Room
@@ -147,6 +147,7 @@ def _account(
         hits=report.hits,
         misses=report.misses,
         reasons=reasons,
+        found=found_units(steps),
         keys=frozenset(step.key for step in steps if step.key),
     )
 

@@ -50,6 +50,7 @@ HAPPENED: tuple[events.AnyEvent, ...] = (
     events.Stage(time=107.0, job=OTHER, name="fetch", state="begin"),
     events.Stage(time=108.0, job=OTHER, name="fetch", state="end"),
     _unit(ended=110.0),
+    events.Found(time=111.0, job=ONE, units=("csrc/a.cu",)),
     events.Failed(time=112.0, job=ONE, stage="build", message="no", exit_code=10, log="/a/log"),
     events.Cut(time=113.0, job=OTHER, reason="interrupted", was_running=True),
     events.Cut(time=113.0, job="never", reason="interrupted", was_running=False),
@@ -63,6 +64,7 @@ def test_jobs_become_rows_with_their_stages_and_compiles() -> None:
     assert (one.job, one.state, one.start, one.end) == (ONE, "failed", 101.0, 112.0)
     assert [(bar.name, bar.start, bar.end) for bar in one.stages] == [("build", 101.5, 112.0)]
     assert [(unit["asked"], unit["ended"]) for unit in one.units] == [(102.0, 110.0)]
+    assert one.cached == ["csrc/a.cu"]
     assert (other.job, other.state, other.leader) == (OTHER, "cut", False)
     assert [(bar.name, bar.end) for bar in other.stages] == [("fetch", 108.0)]
     assert picture.usage == [(105.0, 1.5, 2**31)]

@@ -48,14 +48,22 @@ def test_progress_of_a_build_becomes_events() -> None:
     with progress.stage("build"):
         progress.say("a remark")
         progress.step(3, 8)
+        progress.found(["csrc/a.cu"])
     happened = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert [event.pop("event") for event in happened] == ["stage", "remark", "step", "stage"]
+    assert [event.pop("event") for event in happened] == [
+        "stage",
+        "remark",
+        "step",
+        "found",
+        "stage",
+    ]
     assert {event.pop("job") for event in happened} == {JOB}
     assert all(event.pop("time") > 0 for event in happened)
     assert happened == [
         {"name": "build", "state": "begin"},
         {"text": "a remark"},
         {"done": 3, "total": 8},
+        {"units": ["csrc/a.cu"]},
         {"name": "build", "state": "end"},
     ]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wheelyard.toolchain.compile_cache import CacheStep
-from wheelyard.toolchain.kept_units import explain_misses, keep_units, read_units
+from wheelyard.toolchain.kept_units import explain_misses, found_units, keep_units, read_units
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +59,22 @@ def _reasons(
 
 def test_device_code_that_hit_needs_no_reason(tmp_path: Path) -> None:
     assert _reasons(tmp_path, _steps(python="3.13", hit=True)) == ()
+
+
+@pytest.mark.parametrize(
+    ("hit", "found"), [(True, ("csrc/scale.cu",)), (False, ()), (None, ("csrc/scale.cu",))]
+)
+def test_source_is_found_when_none_of_its_steps_was_compiled(
+    *, hit: bool | None, found: tuple[str, ...]
+) -> None:
+    assert found_units(_steps(hit=hit)) == found
+
+
+def test_host_source_is_found_when_the_cache_had_it() -> None:
+    words = ("-c", "/wy/source/csrc/binding.cpp")
+    for hit in (True, False):
+        step = CacheStep(name="binding.o", arguments=words, hit=hit)
+        assert found_units([step]) == (("csrc/binding.cpp",) if hit else ())
 
 
 def test_flag_that_differs_is_named(tmp_path: Path) -> None:
