@@ -2,32 +2,29 @@
 
     python smoke.py --level imported|ran-on-gpu --json OUT
 
-It needs torch and the wheel, nothing else, and leaves 1 when a function is missing or a number is
-out of tolerance. The inputs of a case are rounded to its dtype first and the reference is computed
+It needs torch and the wheel, and leaves 1 when a function is missing or a number is out of
+tolerance. The inputs of a case are rounded to its dtype first and the reference is computed
 from the rounded values, so that what is measured is the kernel and not the input. The kernels
 accumulate in float32 and round once, at the end.
 """
 
 from __future__ import annotations
 
-import argparse
-import ctypes
 import dataclasses
 import importlib
-import importlib.metadata
 import itertools
-import json
-import math
-import os
-import platform
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where it lies in the farm
+
+from smoking import Draw, Measurement, import_functions, leaf64, measure, run, short_name
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from types import ModuleType
 
 FUNCTIONS = {
@@ -45,10 +42,6 @@ TOLERANCE_EPSILONS = {torch.float16: 1.0, torch.bfloat16: 1.0, torch.float32: 64
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 WIDTHS = (2, 3, 4)
-
-
-class SmokeError(Exception):
-    """What the smoke test found to be wrong, as a sentence for people."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,16 +123,6 @@ class Inputs:
         )
 
 
-def leaf64(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a float64 copy that takes a gradient."""
-    return tensor.detach().double().requires_grad_()
-
-
-def short_name(dtype: torch.dtype) -> str:
-    """Return for example ``float16``."""
-    return str(dtype).removeprefix("torch.")
-
-
 # ---------------------------------------------------------------- reference
 
 
@@ -171,22 +154,6 @@ def empty_history(inputs: Inputs) -> torch.Tensor:
 # ------------------------------------------------------------------- inputs
 
 
-class Draw:
-    """Random tensors that are the same on every machine: drawn on the CPU, then moved."""
-
-    def __init__(self, seed: int, device: torch.device) -> None:
-        self._generator = torch.Generator().manual_seed(seed)
-        self._device = device
-
-    def normal(
-        self, shape: tuple[int, ...], dtype: torch.dtype, *, channel_last: bool = False
-    ) -> torch.Tensor:
-        """Return normal values; ``channel_last`` gives dimension 1 the stride 1."""
-        values = torch.randn(shape, generator=self._generator, dtype=torch.float64)
-        moved = values.to(dtype).to(self._device)
-        return moved.transpose(1, 2).contiguous().transpose(1, 2) if channel_last else moved
-
-
 def make_inputs(case: Case, draw: Draw) -> Inputs:
     """Draw the inputs of a training case."""
     weight_dtype = case.weight_dtype or case.dtype
@@ -213,24 +180,15 @@ def with_sequences(inputs: Inputs) -> Inputs:
 # -------------------------------------------------------------- measurement
 
 
-def measure(
+def compare(
     case: Case, quantity: str, actual: torch.Tensor, expected: torch.Tensor, *, exact: bool = False
-) -> dict[str, object]:
+) -> Measurement:
     """Return one measurement; ``exact`` is for what is copied and may not differ at all."""
-    difference = (actual.detach().double() - expected.detach()).abs().max()
-    error = float(difference / expected.detach().abs().max())
     epsilons = 0.0 if exact else TOLERANCE_EPSILONS[actual.dtype]
-    return {
-        "case": case.name,
-        "quantity": quantity,
-        "dtype": short_name(case.dtype),
-        # JSON has no word for NaN or infinity, and either is out of any tolerance.
-        "relative_error": error if math.isfinite(error) else sys.float_info.max,
-        "tolerance": epsilons * torch.finfo(actual.dtype).eps,
-    }
+    return measure(case.name, quantity, actual, expected, dtype=case.dtype, epsilons=epsilons)
 
 
-def measure_training(package: ModuleType, case: Case, draw: Draw) -> Iterator[dict[str, object]]:
+def measure_training(package: ModuleType, case: Case, draw: Draw) -> Iterator[Measurement]:
     """Run forward and backward, and compare the output and every gradient."""
     inputs = make_inputs(case, draw)
     if case.sequences:
@@ -253,14 +211,12 @@ def measure_training(package: ModuleType, case: Case, draw: Draw) -> Iterator[di
     expected = reference_conv(wanted, history, silu=case.silu)
     expected.backward(gradient.double())
 
-    yield measure(case, "forward", out, expected)
+    yield compare(case, "forward", out, expected)
     for name, leaf in inputs.leaves().items():
-        yield measure(case, name, leaf.grad, wanted.leaves()[name].grad)
+        yield compare(case, name, leaf.grad, wanted.leaves()[name].grad)
 
 
-def measure_final_states(
-    package: ModuleType, case: Case, draw: Draw
-) -> Iterator[dict[str, object]]:
+def measure_final_states(package: ModuleType, case: Case, draw: Draw) -> Iterator[Measurement]:
     """Run forward with the final states asked for; they are the last values of x."""
     inputs = make_inputs(case, draw)
     out, final = package.causal_conv1d_fn(
@@ -273,12 +229,12 @@ def measure_final_states(
     )
     wanted = inputs.in_float64()
     expected = reference_conv(wanted, wanted.states, silu=case.silu)
-    yield measure(case, "forward", out, expected)
+    yield compare(case, "forward", out, expected)
     last = torch.cat([wanted.states, wanted.x], dim=2)[:, :, -(case.width - 1) :]
-    yield measure(case, "final_states", final, last, exact=True)
+    yield compare(case, "final_states", final, last, exact=True)
 
 
-def measure_update(package: ModuleType, case: Case, draw: Draw) -> Iterator[dict[str, object]]:
+def measure_update(package: ModuleType, case: Case, draw: Draw) -> Iterator[Measurement]:
     """Run one step of decoding, and compare its output and the state it leaves."""
     inputs = make_inputs(case, draw)
     state = draw.normal((case.batch, case.dim, case.state_len), case.dtype)
@@ -296,8 +252,8 @@ def measure_update(package: ModuleType, case: Case, draw: Draw) -> Iterator[dict
     wanted = inputs.in_float64()
     history, after = reference_state(wanted.x.detach(), before, used, width=case.width)
     expected = reference_conv(wanted, history, silu=case.silu)
-    yield measure(case, "update", out.reshape(inputs.x.shape), expected)
-    yield measure(case, "conv_state", state, after, exact=True)
+    yield compare(case, "update", out.reshape(inputs.x.shape), expected)
+    yield compare(case, "conv_state", state, after, exact=True)
 
 
 def reference_state(
@@ -370,8 +326,9 @@ def update_cases() -> Iterator[Case]:
             )  # fmt: skip
 
 
-def run_cases(package: ModuleType, device: torch.device) -> list[dict[str, object]]:
+def run_cases(device: torch.device) -> list[Measurement]:
     """Return the measurements of all cases, each drawn from a seed of its own."""
+    package = importlib.import_module("causal_conv1d")
     plan = [
         *((measure_training, case) for case in training_cases()),
         *((measure_final_states, case) for case in final_states_cases()),
@@ -379,105 +336,15 @@ def run_cases(package: ModuleType, device: torch.device) -> list[dict[str, objec
     ]
     return [
         measurement
-        for seed, (run, case) in enumerate(plan)
-        for measurement in run(package, case, Draw(seed, device))
+        for seed, (measure_case, case) in enumerate(plan)
+        for measurement in measure_case(package, case, Draw(seed, device))
     ]
 
 
-# ------------------------------------------------------------------- levels
-
-
-def import_all() -> ModuleType:
-    """Import the package and its extension module, and return the package."""
-    for module_name, names in FUNCTIONS.items():
-        module = importlib.import_module(module_name)
-        missing = [name for name in names if not callable(getattr(module, name, None))]
-        if missing:
-            msg = f"{module_name} ({module.__file__}) lacks {', '.join(missing)}"
-            raise SmokeError(msg)
-    return sys.modules["causal_conv1d"]
-
-
-def find_gpu() -> torch.device:
-    """Return the first GPU."""
-    if not torch.cuda.is_available():
-        msg = (
-            f"torch {torch.__version__} sees no GPU here: run this level on a machine that has "
-            "one, or ask for --level imported"
-        )
-        raise SmokeError(msg)
-    return torch.device("cuda", 0)
-
-
-def driver_version() -> str | None:
-    """Return the version of the NVIDIA driver from its management library, if there is one."""
-    try:
-        library = ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
-        return None
-    buffer = ctypes.create_string_buffer(96)
-    if library.nvmlInit_v2() or library.nvmlSystemGetDriverVersion(buffer, ctypes.c_uint(96)):
-        return None
-    return buffer.value.decode()
-
-
-def describe_machine(device: torch.device | None) -> dict[str, str | None]:
-    """Return what the numbers were measured on."""
-    return {
-        "gpu": None if device is None else torch.cuda.get_device_name(device),
-        "driver": driver_version(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def out_of_tolerance(measurements: Iterable[dict[str, object]]) -> list[str]:
-    """Return a line for each measurement that is out of its tolerance."""
-    return [
-        f"{found['case']}: {found['quantity']} in {found['dtype']}: relative error "
-        f"{found['relative_error']:.3g}, at most {found['tolerance']:.3g} allowed"
-        for found in measurements
-        if found["relative_error"] > found["tolerance"]
-    ]
-
-
-def write_json(path: Path, report: dict[str, object]) -> None:
-    """Write the report whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps(report, indent=1, sort_keys=True, allow_nan=False) + "\n")
-    unfinished.replace(path)
-
-
-def smoke(level: str, json_path: Path) -> str:
-    """Run the level, write its report, and return a sentence about it."""
-    package = import_all()
-    device = None if level == "imported" else find_gpu()
-    measurements = [] if device is None else run_cases(package, device)
-    machine = describe_machine(device)
-    report = {"format": 1, "level": level, "machine": machine, "measurements": measurements}
-    write_json(json_path, report)
-    failures = out_of_tolerance(measurements)
-    if failures:
-        lines = "\n  ".join(failures)
-        msg = f"{len(failures)} of {len(measurements)} numbers are out of tolerance:\n  {lines}"
-        raise SmokeError(msg)
-    found = f", {len(measurements)} numbers within tolerance" if measurements else ""
-    return f"causal-conv1d {importlib.metadata.version('causal-conv1d')}: {level}{found}"
-
-
-def main() -> int:
-    """Run the smoke test as a command."""
-    parser = argparse.ArgumentParser(description="Smoke test of an installed causal-conv1d")
-    parser.add_argument("--level", choices=("imported", "ran-on-gpu"), required=True)
-    parser.add_argument("--json", type=Path, required=True, metavar="OUT", dest="json_path")
-    options = parser.parse_args()
-    try:
-        print(smoke(options.level, options.json_path), file=sys.stderr)
-    except SmokeError as error:
-        print(f"smoke.py: {error}", file=sys.stderr)
-        return 1
-    return 0
+def import_all() -> None:
+    """Import the package and its extension module."""
+    import_functions(FUNCTIONS)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("causal-conv1d", import_all=import_all, run_cases=run_cases))

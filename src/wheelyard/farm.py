@@ -40,11 +40,15 @@ class Farm:
         return self.recipe(name).version(version)
 
     def patch_path(self, recipe: NormalizedName, patch: Patch) -> Path:
-        return self.folder / "patches" / recipe / patch.filename
+        return self.folder / "patches" / patch.path(recipe)
 
     def smoke_path(self, recipe: NormalizedName) -> Path:
         """The smoke test of a recipe, run with its wheel installed."""
         return self.folder / "recipes" / recipe / "smoke.py"
+
+    def smoke_helpers(self) -> tuple[Path, ...]:
+        """The modules that smoke tests share."""
+        return tuple(sorted((self.folder / "recipes").glob("*.py")))
 
     def lock(self, request: LockRequest) -> Lock:
         """Read the lock that answers ``request``; a missing or stale one is an error."""
@@ -118,7 +122,7 @@ def _files_of(folder: Path, recipe: Recipe) -> Iterable[Path]:
     yield folder / "recipes" / recipe.name / "smoke.py"
     for version in recipe.versions:
         for patch in version.patches:
-            yield folder / "patches" / recipe.name / patch.filename
+            yield folder / "patches" / patch.path(recipe.name)
 
 
 def _require_files(paths: Iterable[Path], *, origin: Path) -> None:

@@ -418,6 +418,7 @@ def smoke(run: Run, checked: CheckedWheel, runtime: Runtime) -> TestedWheel:
             name=str(job.version.recipe),
             version=job.wheel_version,
             script=workshop.farm.smoke_path(job.version.recipe),
+            helpers=workshop.farm.smoke_helpers(),
             staging_url=stage_wheel(checked.wheel, folder=run.work / "staging"),
             runtime=requirements,
             toolchain=runtime,

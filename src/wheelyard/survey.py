@@ -87,7 +87,7 @@ class _Fingerprints:
         self._groups: dict[str, GroupFingerprint | LockError] = {}
         self._locks: dict[tuple[str, str], tuple[str, str]] = {}
         self._redists: dict[CudaVersion, dict[str, str]] = {}
-        self._patches: dict[tuple[str, str], str] = {}
+        self._patches: dict[str, str] = {}
         self._of_versions: dict[str, tuple[tuple[LockRequest, ...], Inputs]] = {}
 
     def of_group(self, job: Job) -> GroupFingerprint | LockError:
@@ -110,8 +110,7 @@ class _Fingerprints:
             job,
             of_version=inputs,
             patches={
-                patch.filename: self._patch(job.version.recipe, patch.filename)
-                for patch in job.patches
+                patch.filename: self._patch(patch.path(job.version.recipe)) for patch in job.patches
             },
             locks=digests,
             gcc_major=self._workshop.farm.matrix.gcc_major,
@@ -136,9 +135,7 @@ class _Fingerprints:
             self._redists[cuda] = self._workshop.redist_digest(cuda)
         return self._redists[cuda]
 
-    def _patch(self, recipe: str, filename: str) -> str:
-        key = recipe, filename
-        if key not in self._patches:
-            path = self._workshop.farm.folder / "patches" / recipe / filename
-            self._patches[key] = file_sha256(path)
-        return self._patches[key]
+    def _patch(self, path: str) -> str:
+        if path not in self._patches:
+            self._patches[path] = file_sha256(self._workshop.farm.folder / "patches" / path)
+        return self._patches[path]

@@ -134,6 +134,28 @@ def test_missing_lock_is_named_with_the_command_that_makes_it(probe_farm: Path) 
         assert caught.value.exit_code == 16
 
 
+def test_patch_that_recipes_share_lies_in_a_folder_of_its_own(
+    probe_farm: Path, recipe_text: str
+) -> None:
+    text = recipe_text.replace('"0001-first.patch"', '"common/first.py"')
+    (probe_farm / "recipes/probe.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputFileError, match=r"patches/common/first\.py"):
+        load_farm(probe_farm)
+    shared = probe_farm / "patches/common/first.py"
+    shared.parent.mkdir()
+    shared.touch()
+    farm = load_farm(probe_farm)
+    versions = farm.recipe("probe").versions
+    paths = [farm.patch_path(item.recipe, patch) for item in versions for patch in item.patches]
+    assert shared in paths
+
+
+def test_modules_of_smoke_tests_lie_beside_the_recipes(probe_farm: Path) -> None:
+    assert load_farm(probe_farm).smoke_helpers() == ()
+    (probe_farm / "recipes/smoking.py").touch()
+    assert load_farm(probe_farm).smoke_helpers() == (probe_farm / "recipes/smoking.py",)
+
+
 def test_stale_lock_is_told_with_what_it_says_what_is_wanted_and_the_command(
     probe_farm: Path, recipe_text: str
 ) -> None:
@@ -144,8 +166,8 @@ def test_stale_lock_is_told_with_what_it_says_what_is_wanted_and_the_command(
         farm.lock(build_lock_request(farm.recipe_version("probe", "1.1")))
     assert str(caught.value) == (
         f"The lock {probe_farm}/locks/build/probe-1.1.txt is stale: it says 'build, packaging, "
-        "setuptools>=77; Python >= 3.9; aarch64, x86_64', wanted is 'build, packaging, "
-        "setuptools>=78; Python >= 3.9; aarch64, x86_64'. Run `wheelyard update build probe-1.1`."
+        "setuptools>=77; Python >= 3.10; aarch64, x86_64', wanted is 'build, packaging, "
+        "setuptools>=78; Python >= 3.10; aarch64, x86_64'. Run `wheelyard update build probe-1.1`."
     )
 
 

@@ -81,6 +81,11 @@ def without(text: str, names: frozenset[NormalizedName]) -> str:
     return "".join(kept)
 
 
+_BROUGHT_BY_TORCH = frozenset({"triton"})
+"""Every torch pins its own: that is in the lock of the torch build, and no other fits."""
+_PYTHONS = tuple(f"3.{minor}" for minor in range(9, 16))
+
+
 def torch_lock_request(
     torch: TorchBuild, *, python: str, machines: tuple[str, ...], requirement: str
 ) -> LockRequest:
@@ -112,17 +117,26 @@ def build_lock_request(version: RecipeVersion) -> LockRequest:
         kind="build",
         name=version.label,
         requirements=tuple(sorted({*requirements, "build", "packaging"})),
-        python="3.9",
+        python=_oldest_python(version),
         machines=("aarch64", "x86_64"),
     )
 
 
 def runtime_lock_request(version: RecipeVersion) -> LockRequest:
     """The lock of what a recipe version's wheel requires beside torch, for the smoke test."""
+    requires = version.contents.requires
     return LockRequest(
         kind="runtime",
         name=version.label,
-        requirements=tuple(sorted(str(item) for item in version.contents.requires)),
-        python="3.9",
+        requirements=tuple(
+            sorted(str(item) for item in requires if item.name not in _BROUGHT_BY_TORCH)
+        ),
+        python=_oldest_python(version),
         machines=("aarch64", "x86_64"),
     )
+
+
+def _oldest_python(version: RecipeVersion) -> str:
+    """Return the oldest Python that a version takes: what it requires need not serve older ones."""
+    allowed = version.conditions.python
+    return next((python for python in _PYTHONS if allowed.contains(python)), _PYTHONS[0])

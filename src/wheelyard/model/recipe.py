@@ -113,6 +113,10 @@ class Patch:
     versions: SpecifierSet
     conditions: Conditions
 
+    def path(self, recipe: str) -> str:
+        """Return where it lies below ``patches/``; several recipes may share what is common."""
+        return self.filename if "/" in self.filename else f"{recipe}/{self.filename}"
+
     def applies(self, version: Version, cell: Cell) -> bool:
         return self.covers(version) and not self.conditions.reasons_against(cell)
 

@@ -72,9 +72,11 @@ class FolderTable(Table, frozen=True, kw_only=True):
 
 
 class PatchTable(Table, frozen=True, kw_only=True):
-    """One member of the patch series, a file of ``patches/<name>/``."""
+    """One member of the patch series, a file of ``patches/<name>/`` or ``patches/common/``."""
 
-    file: Annotated[str, msgspec.Meta(pattern=r"^\d{4}-[a-z0-9-]+\.(patch|py)$")]
+    file: Annotated[
+        str, msgspec.Meta(pattern=r"^(?:\d{4}-[a-z0-9-]+\.(?:patch|py)|common/[a-z0-9-]+\.py)$")
+    ]
     versions: str = ""
     python: str = ""
     torch: str = ""

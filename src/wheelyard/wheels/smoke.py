@@ -41,6 +41,8 @@ class SmokeRequest:
     version: Version
     script: Path
     """The recipe's ``smoke.py``."""
+    helpers: tuple[Path, ...]
+    """Modules that it finds beside it."""
     staging_url: str
     """A simple index that serves this wheel alone."""
     runtime: Path
@@ -167,6 +169,7 @@ def _run_script(request: SmokeRequest, places: Places, environment: Path) -> Map
         Room(source=toolchain.torch.site, inside=places.torch),
         Room(source=request.runtime, inside=places / "runtime"),
         Room(source=request.script, inside=places / "smoke.py"),
+        *(Room(source=path, inside=places / path.name) for path in request.helpers),
         Room(source=output, inside=places.build, writable=True),
         Room(source=output / "tmp", inside=Path("/tmp"), writable=True),  # noqa: S108
         *(Room(source=device, inside=device, writable=True) for device in request.devices),

@@ -89,7 +89,7 @@ def test_unknown_key_that_resembles_nothing_gets_all_valid_keys(recipe_text: str
         pytest.param(
             '"0001-first.patch"',
             '"first.diff"',
-            r"-[a-z0-9-]+\\.(patch|py)$', given 'first.diff' - at `$.patches[0].file`",
+            r"|common/[a-z0-9-]+\\.py)$', given 'first.diff' - at `$.patches[0].file`",
             id="pattern",
         ),
     ],

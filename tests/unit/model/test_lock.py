@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import TYPE_CHECKING
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from wheelyard.cli.updating import wanted_locks
@@ -92,6 +94,27 @@ def test_runtime_lock_has_what_the_wheel_requires(probe: Recipe) -> None:
     request = runtime_lock_request(probe.version("1.0"))
     assert request.requirements == ("packaging",)
     assert str(request.path) == "locks/runtime/probe-1.0.txt"
+
+
+def test_what_torch_brings_is_not_locked_twice(probe: Recipe) -> None:
+    version = probe.version("1.0")
+    requires = (Requirement("triton>=3.5"), Requirement("einops"))
+    contents = dataclasses.replace(version.contents, requires=requires)
+    request = runtime_lock_request(dataclasses.replace(version, contents=contents))
+    assert request.requirements == ("einops",)
+
+
+@pytest.mark.parametrize(
+    ("python", "oldest"), [("", "3.9"), (">=3.10", "3.10"), (">3.10,<3.13", "3.11"), ("<3", "3.9")]
+)
+def test_locks_of_a_version_serve_no_python_that_it_does_not_take(
+    probe: Recipe, python: str, oldest: str
+) -> None:
+    version = probe.version("1.0")
+    conditions = dataclasses.replace(version.conditions, python=SpecifierSet(python))
+    version = dataclasses.replace(version, conditions=conditions)
+    assert build_lock_request(version).python == oldest
+    assert runtime_lock_request(version).python == oldest
 
 
 def test_toolkit_lock_serves_both_machines() -> None:

@@ -87,6 +87,7 @@ def smoke(
                 name="demo",
                 version=VERSION,
                 script=tmp_path / "smoke.py",
+                helpers=(),
                 staging_url=staging_url,
                 runtime=tmp_path / "runtime",
                 toolchain=make_toolchain(tmp_path, sandbox=sandbox),

@@ -1,4 +1,4 @@
-"""The transformation of causal-conv1d's setup.py, on texts in the shape that it looks for."""
+"""The transformation that takes GPU targets out of a setup.py, on texts of the right shape."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 FARM = Path(__file__).parents[3]
-PATCH = FARM / "patches" / "causal-conv1d" / "0001-gpu-archs-from-environment.py"
+PATCH = FARM / "patches" / "common" / "gpu-archs-from-environment.py"
 
 HEAD = """\
 import os
@@ -283,14 +283,20 @@ def test_the_patch_reads_as_python_3_9() -> None:
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("version", ["1.5.3.post1", "1.6.1", "1.7.0"])
+@pytest.mark.parametrize(
+    "label",
+    [
+        *("causal-conv1d-1.5.3.post1", "causal-conv1d-1.6.1", "causal-conv1d-1.7.0"),
+        *("mamba-ssm-2.3.0", "mamba-ssm-2.3.2.post1"),
+    ],
+)
 def test_the_real_sdist_loses_its_targets_and_nothing_else(
-    tmp_path: Path, version: str, pytestconfig: pytest.Config
+    tmp_path: Path, label: str, pytestconfig: pytest.Config
 ) -> None:
     if not pytestconfig.option.markexpr:
         pytest.skip("asks the Python index; give -m network")
     settings = read_index_settings(os.environ, home=Path.home(), cwd=FARM)
-    source = load_farm(FARM).recipe_version("causal-conv1d", version).source
+    source = load_farm(FARM).recipe_version(*label.rsplit("-", 1)).source
     cache = tmp_path / "cache"
     fetched = fetch_source(source, cache=cache, farm=FARM, settings=settings, env=os.environ)
     tree = tmp_path / "tree"

@@ -4,14 +4,14 @@ Why: upstream appends a fixed list of -gencode flags, chosen by the version of n
 ignores TORCH_CUDA_ARCH_LIST as soon as an extension passes such flags of its own. So a build for
 one GPU compiles four to nine targets, holds no PTX for a GPU of tomorrow, and has sm_103, which is
 reported to compute wrong results (causal-conv1d issue 105). There is no setting for it. Seen in
-causal-conv1d 1.5.3.post1 to 1.7.0.
+causal-conv1d 1.5.3.post1 to 1.7.0 and mamba-ssm 2.3.0 to 2.3.2.post1.
 
 What: the statements ``LIST.append("-gencode")`` and ``LIST.append("arch=compute_...")``, with the
 version conditions that hold nothing else, become one ``LIST.extend(...)``. They are found by these
 names, not by their place, and every other byte of the file stays. A build without the variable
 stops and says so.
 
-    python 0001-gpu-archs-from-environment.py TREE
+    python gpu-archs-from-environment.py TREE
 
 leaves 0 when TREE/setup.py was changed; otherwise 1, the reason on stderr, and the file untouched.
 Runs on CPython 3.9 and newer, standard library only.
@@ -228,7 +228,7 @@ def rewrite(path: Path) -> None:
 def main(arguments: list[str]) -> int | str:
     """Return what the process exits with."""
     if len(arguments) != 1:
-        return "usage: python 0001-gpu-archs-from-environment.py TREE"
+        return "usage: python gpu-archs-from-environment.py TREE"
     path = Path(arguments[0], "setup.py")
     try:
         rewrite(path)
