@@ -74,6 +74,7 @@ def measure(
 ) -> Measurement:
     """Return one measurement: max |actual - expected| / max |expected|.
 
+    Where all that is expected is zero, it is the difference itself.
     ``dtype`` is that of the case. ``epsilons`` of the result's own dtype are allowed; 0 is for
     what is copied and may not differ at all.
     """
@@ -83,7 +84,7 @@ def measure(
     wide = torch.complex128 if expected.is_complex() else torch.float64
     difference = (actual.detach().to(wide) - expected.detach()).abs().max()
     largest = expected.detach().abs().max()
-    error = float(difference / largest) if difference else 0.0
+    error = float(difference / largest) if largest else float(difference)
     return {
         "case": case,
         "quantity": quantity,

@@ -171,7 +171,9 @@ def _unexpected_requirements(
     for requirement in sorted(needs - has, key=str):
         message = f"METADATA does not require {str(requirement)!r}"
         yield Finding(kind=FindingKind.REQUIREMENT, message=message)
-    for requirement in sorted(has - needs, key=str):
+    # who asks for an extra wants what it brings
+    undeclared = {one for one in has - needs if one.marker is None or "extra" not in str(one.marker)}
+    for requirement in sorted(undeclared, key=str):
         message = f"METADATA requires {str(requirement)!r}, which the recipe does not declare"
         yield Finding(kind=FindingKind.REQUIREMENT, message=message)
 

@@ -699,6 +699,11 @@ def test_right_wheel_has_no_findings(bench: Bench) -> None:
     require_passed(report)
 
 
+def test_requirement_of_an_extra_need_not_be_declared(bench: Bench) -> None:
+    report = bench.check(requires=["torch==2.11.0", 'pytest; extra == "dev"'])
+    assert not [one for one in report.findings if one.kind is FindingKind.REQUIREMENT]
+
+
 def test_right_wheel_has_no_findings_without_a_recipe(bench: Bench) -> None:
     assert bench.check(expectation=None).findings == ()
 
