@@ -172,8 +172,8 @@ def _unexpected_requirements(
         message = f"METADATA does not require {str(requirement)!r}"
         yield Finding(kind=FindingKind.REQUIREMENT, message=message)
     # who asks for an extra wants what it brings
-    undeclared = {one for one in has - needs if one.marker is None or "extra" not in str(one.marker)}
-    for requirement in sorted(undeclared, key=str):
+    plain = {one for one in has if one.marker is None or "extra" not in str(one.marker)}
+    for requirement in sorted(plain - needs, key=str):
         message = f"METADATA requires {str(requirement)!r}, which the recipe does not declare"
         yield Finding(kind=FindingKind.REQUIREMENT, message=message)
 
