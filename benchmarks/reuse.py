@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def compare_pythons(arguments: argparse.Namespace) -> None:
-    """All Pythons together against the first one alone and against bare builds."""
+    """One Python, it again with an emptied yard, all together, and each one bare."""
     bench = Bench(folder=arguments.folder.absolute())
     select = f"{arguments.recipe}-{arguments.version}-*"
     pythons = arguments.pythons.split(",")
@@ -53,11 +53,21 @@ def compare_pythons(arguments: argparse.Namespace) -> None:
     bench.fetch(select)
     write(pythons[:1], [TORCH])
     alone = _cold(bench, select)
+    (first,) = bench.records("yard").values()
+    shutil.rmtree(bench.folder / "yard")
+    again = bench.fill("yard", select)
+    (remade,) = bench.records("yard").values()
+    same = "the same wheel" if remade.sha256 == first.sha256 else "ANOTHER WHEEL"
     write(pythons, [TORCH])
     together = _cold(bench, select)
     records = bench.records("yard")
     rows: list[Sequence[object]] = [
         (f"{pythons[0]} alone, empty cache", *_figures(alone, alone), _misses(records, pythons[0])),
+        (
+            "the same again, yard emptied",
+            *_figures(again, alone),
+            f"{same}; {_stages(remade.seconds)}",
+        ),
         (f"{len(pythons)} Pythons, empty cache", *_figures(together, alone), ""),
     ]
     rows += [(f"of these {python}", "", "", "", "", _misses(records, python)) for python in pythons]
@@ -92,28 +102,6 @@ def compare_torches(arguments: argparse.Namespace) -> None:
         rows.append((torch, *_figures(took, first), _misses(bench.records("yard"), label)))
     title = f"{arguments.recipe} {arguments.version}, Python {python}, {' '.join(archs)}"
     print_table(title, ("torch", *_FIGURES, "compiled: CUDA, PTX, CUBIN"), rows)
-
-
-def compare_rebuild(arguments: argparse.Namespace) -> None:
-    """The same job again: the yard is empty, the compile cache is not."""
-    bench = Bench(folder=arguments.folder.absolute())
-    select = f"{arguments.recipe}-{arguments.version}-*"
-    python = arguments.pythons.split(",")[0]
-    archs = (arguments.gpu_archs or "9.0").split(",")
-    _writer(bench, arguments, archs)([python], [TORCH])
-    bench.fetch(select)
-    cold = _cold(bench, select)
-    before = bench.records("yard")
-    shutil.rmtree(bench.folder / "yard")
-    again = bench.fill("yard", select)
-    after = bench.records("yard")
-    (name,) = before
-    same = "yes" if before[name].sha256 == after[name].sha256 else "NO"
-    rows = [
-        ("cold", *_figures(cold, cold), _stages(before[name].seconds), ""),
-        ("again", *_figures(again, cold), _stages(after[name].seconds), same),
-    ]
-    print_table(name, ("build", *_FIGURES, "seconds of the stages", "same wheel"), rows)
 
 
 def measure_environment(arguments: argparse.Namespace) -> None:
@@ -179,7 +167,6 @@ def _stages(seconds: dict[str, float]) -> str:
 TABLES = {
     "pythons": compare_pythons,
     "torches": compare_torches,
-    "rebuild": compare_rebuild,
     "environment": measure_environment,
 }
 
