@@ -71,6 +71,8 @@ class Bench:
         for name in ("patches", "locks"):
             shutil.copytree(ROOT / name, self.farm / name)
         (self.farm / "recipes").mkdir()
+        for path in (ROOT / "recipes").glob("*.py"):
+            shutil.copy(path, self.farm / "recipes")
         for name in recipes:
             text = (ROOT / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
             table = f'[gpu-archs]\n"12.0" = {json.dumps(list(gpu_archs))}\n\n'
