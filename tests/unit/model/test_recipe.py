@@ -194,8 +194,10 @@ def test_contents_of_a_version_replace_those_of_the_recipe(
     keys = 'version = "1.0"\nextensions = ["core"]\ntop-levels = ["core", "probe"]'
     recipe = parse_text(recipe_text.replace('version = "1.0"', keys))
     contents, usual = recipe.version("1.0").contents, recipe.version("1.1").contents
-    assert (contents.extensions, contents.top_levels) == (("core",), {"core", "probe"})
-    assert (usual.extensions, usual.top_levels) == (("probe_cuda",), {"probe", "probe_cuda"})
+    assert contents.extensions == ("core",)
+    assert contents.top_levels == {"core", "probe"}
+    assert usual.extensions == ("probe_cuda",)
+    assert usual.top_levels == {"probe", "probe_cuda"}
 
 
 def test_memory_per_job_is_given_in_gibibytes(probe: Recipe) -> None:

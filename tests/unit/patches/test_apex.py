@@ -7,7 +7,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -101,11 +101,11 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run_setup(
     tree: Path, monkeypatch: pytest.MonkeyPatch, *, nvcc: str = "13.0", torch_cuda: str = "13.0"
-) -> Mapping[str, object]:
+) -> Mapping[str, Any]:
     """Run it and return what it gives to setup()."""
     import packaging.version  # noqa: PLC0415
 
-    given: dict[str, object] = {}
+    given: dict[str, Any] = {}
 
     def refuse(*_: object, **__: object) -> None:
         pytest.fail("setup.py compiles or runs something")
@@ -180,7 +180,7 @@ def test_sources_are_in_order_whatever_the_folder_says(
 ) -> None:
     apply_all(tree)
     monkeypatch.setattr("glob.glob", lambda _pattern: ["kernels/b.cu", "kernels/a.cu"])
-    first, _ = run_setup(tree, monkeypatch)["ext_modules"]  # type: ignore[misc]
+    first, _ = run_setup(tree, monkeypatch)["ext_modules"]
     assert first.sources == ["a.cpp", "kernels/a.cu", "kernels/b.cu"]
 
 
@@ -188,7 +188,7 @@ def test_gpu_targets_go_however_they_are_written_and_other_flags_stay(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     apply_all(tree)
-    first, second = run_setup(tree, monkeypatch)["ext_modules"]  # type: ignore[misc]
+    first, second = run_setup(tree, monkeypatch)["ext_modules"]
     assert first.extra_compile_args == {"cxx": [], "nvcc": ["-O3", "-Iarch"]}
     assert second.extra_compile_args == []
 
@@ -212,7 +212,7 @@ def test_extensions_and_tokens_together_are_max_jobs(
 ) -> None:
     monkeypatch.setenv("MAX_JOBS", str(jobs))
     apply_all(tree)
-    build = run_setup(tree, monkeypatch)["build"]()  # type: ignore[operator]
+    build = run_setup(tree, monkeypatch)["build"]()
     build.finalize_options()
     assert build.parallel == extensions
     # ninja would take MAX_JOBS as -j, and with -j it takes no part in a jobserver
