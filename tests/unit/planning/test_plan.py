@@ -168,7 +168,7 @@ def test_gpu_targets_for_no_device_code_are_refused(
     parse_text: Callable[[str], Recipe], recipe_text: str
 ) -> None:
     version = parse_text(_without_device_code(recipe_text)).version("1.1")
-    with pytest.raises(UsageError, match="probe-1.1 has no device code"):
+    with pytest.raises(UsageError, match=r"probe-1\.1 has no device code"):
         make_job(version, _cell("3.12", "2.11.0+cu130"), gpu_archs=parse_gpu_archs("9.0"))
 
 
