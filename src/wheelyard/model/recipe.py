@@ -338,9 +338,10 @@ def _parse_build(parser: _Parser, build: BuildTable, table: VersionTable) -> Bui
 def _parse_contents(parser: _Parser, file: RecipeFile, table: VersionTable) -> Contents:
     wheel = file.wheel
     requires = wheel.requires if table.requires is None else table.requires
+    top_levels = wheel.top_levels if table.top_levels is None else table.top_levels
     return Contents(
-        extensions=wheel.extensions,
-        top_levels=frozenset(wheel.top_levels),
+        extensions=wheel.extensions if table.extensions is None else table.extensions,
+        top_levels=frozenset(top_levels),
         requires=tuple(
             _parse_template(parser, f"wheel.requires[{number}]", text)
             for number, text in enumerate(requires)

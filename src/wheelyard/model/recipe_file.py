@@ -96,6 +96,8 @@ class VersionTable(Table, frozen=True, kw_only=True):
     torch: str = ""
     cuda: str = ""
     environment: dict[str, str] = {}
+    extensions: tuple[str, ...] | None = None
+    top_levels: tuple[str, ...] | None = None
     requires: tuple[str, ...] | None = None
 
 

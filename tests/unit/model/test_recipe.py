@@ -198,6 +198,18 @@ def test_requirements_of_a_version_replace_those_of_the_recipe(
     assert [str(item) for item in recipe.version("1.1").contents.requires] == ["packaging"]
 
 
+def test_contents_of_a_version_replace_those_of_the_recipe(
+    parse_text: Callable[[str], Recipe], recipe_text: str
+) -> None:
+    keys = 'version = "1.0"\nextensions = ["core"]\ntop-levels = ["core", "probe"]'
+    recipe = parse_text(recipe_text.replace('version = "1.0"', keys))
+    contents, usual = recipe.version("1.0").contents, recipe.version("1.1").contents
+    assert contents.extensions == ("core",)
+    assert contents.top_levels == {"core", "probe"}
+    assert usual.extensions == ("probe_cuda",)
+    assert usual.top_levels == {"probe", "probe_cuda"}
+
+
 def test_memory_per_job_is_given_in_gibibytes(probe: Recipe) -> None:
     assert probe.version(None).build.memory_per_job == 2 * 2**30
 
