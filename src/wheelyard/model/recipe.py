@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _ANY = SpecifierSet()
+CUDA_MAJOR = "{cuda-major}"
+"""What a recipe writes where a requirement's name follows CUDA, as ``core-cu{cuda-major}``."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,9 +68,20 @@ class Contents:
 
     extensions: tuple[str, ...]
     top_levels: frozenset[str]
-    requires: tuple[Requirement, ...]
-    """Beside torch."""
+    requires: tuple[str, ...]
+    """Beside torch, as the recipe has them: ``{cuda-major}`` stands for that of the cell."""
     entry_points: frozenset[str]
+
+    @property
+    def depends_on_cuda(self) -> bool:
+        """Whether wheels for two CUDA majors require different distributions."""
+        return any(CUDA_MAJOR in text for text in self.requires)
+
+    def requires_with(self, cuda: CudaVersion) -> tuple[Requirement, ...]:
+        """Return what a wheel for that CUDA requires beside torch."""
+        return tuple(
+            Requirement(text.replace(CUDA_MAJOR, str(cuda.major))) for text in self.requires
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,7 +151,7 @@ class RecipeVersion:
     contents: Contents
     patches: tuple[Patch, ...]
     gpu_archs: tuple[tuple[CudaVersion, tuple[GpuArch, ...]], ...]
-    """Default targets from each CUDA release on, ascending."""
+    """Default targets from each CUDA release on, ascending; none where there is no device code."""
     label: str = dataclasses.field(init=False, compare=False, repr=False)
     """How locks and messages name it, for example ``causal-conv1d-1.7.0``."""
     patches_depend_on_python: bool = dataclasses.field(init=False, compare=False, repr=False)
@@ -151,6 +164,8 @@ class RecipeVersion:
 
     def default_gpu_archs(self, cuda: CudaVersion) -> tuple[GpuArch, ...]:
         """Return the targets built for ``cuda`` when nobody asks for others."""
+        if not self.gpu_archs:
+            return ()
         for since, archs in reversed(self.gpu_archs):
             if since <= cuda:
                 return archs
@@ -327,9 +342,18 @@ def _parse_contents(parser: _Parser, file: RecipeFile, table: VersionTable) -> C
     return Contents(
         extensions=wheel.extensions if table.extensions is None else table.extensions,
         top_levels=frozenset(top_levels),
-        requires=parser.requirements("wheel.requires", requires),
+        requires=tuple(
+            _parse_template(parser, f"wheel.requires[{number}]", text)
+            for number, text in enumerate(requires)
+        ),
         entry_points=frozenset(wheel.entry_points),
     )
+
+
+def _parse_template(parser: _Parser, path: str, text: str) -> str:
+    """Make sure that a requirement is one with a CUDA major put in; normalize it without."""
+    parsed = parser.parse(path, text.replace(CUDA_MAJOR, "12"), Requirement)
+    return text if CUDA_MAJOR in text else str(parsed)
 
 
 def _parse_gpu_archs(
@@ -343,8 +367,6 @@ def _parse_gpu_archs(
             parser.refuse(path, "The list of GPU targets is empty")
         archs = {parser.parse(path, text, GpuArch.parse) for text in texts}
         parsed.append((cuda, tuple(sorted(archs))))
-    if not parsed:
-        parser.refuse("gpu-archs", "Give the default GPU targets from at least one CUDA on")
     return tuple(sorted(parsed))
 
 

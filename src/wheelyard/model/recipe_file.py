@@ -110,7 +110,7 @@ class RecipeFile(Table, frozen=True, kw_only=True):
     license: str
     build: BuildTable
     wheel: WheelTable
-    gpu_archs: dict[str, tuple[str, ...]]
+    gpu_archs: dict[str, tuple[str, ...]] = {}
     versions: tuple[VersionTable, ...]
     patches: tuple[PatchTable, ...] = ()
 

@@ -25,7 +25,7 @@ def make_expectation(job: Job, wheel: RepairedWheel) -> Expectation:
         build_tag=str(revision) if revision else None,
         extensions=contents.extensions,
         top_levels=contents.top_levels,
-        requires=(job.torch_requirement, *contents.requires),
+        requires=(job.torch_requirement, *contents.requires_with(cell.torch.cuda)),
         entry_points=contents.entry_points,
         gpu_archs=job.gpu_archs,
         machine=cell.machine,

@@ -125,12 +125,22 @@ def test_recipe_without_versions_is_refused(
         parse_text(f"versions = []\n{text}")
 
 
-def test_recipe_without_gpu_targets_is_refused(
+def test_recipe_without_gpu_targets_has_no_device_code(
     parse_text: Callable[[str], Recipe], recipe_text: str
 ) -> None:
     text = recipe_text.replace('"12.0" = ["8.0", "9.0"]\n"12.8" = ["9.0", "8.0", "12.0"]\n', "")
-    with pytest.raises(InputFileError, match=r"from at least one CUDA on - at `\$\.gpu-archs`"):
-        parse_text(text)
+    assert parse_text(text).version(None).default_gpu_archs(CudaVersion(13, 0)) == ()
+
+
+def test_requirement_may_follow_the_cuda_major(
+    parse_text: Callable[[str], Recipe], recipe_text: str
+) -> None:
+    text = recipe_text.replace('["packaging"]', '["packaging", "core-cu{cuda-major}==1.1"]')
+    contents = parse_text(text).version("1.1").contents
+    assert contents.depends_on_cuda
+    for cuda in (CudaVersion(12, 8), CudaVersion(13, 0)):
+        names = [str(item) for item in contents.requires_with(cuda)]
+        assert names == ["packaging", f"core-cu{cuda.major}==1.1"]
 
 
 def test_newest_version_comes_first_whatever_the_order_of_the_file(probe: Recipe) -> None:
