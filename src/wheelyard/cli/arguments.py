@@ -47,7 +47,15 @@ def make_parser() -> argparse.ArgumentParser:
     matrix.add_argument("recipe", nargs="?", help="only this recipe")
     matrix.add_argument("--impossible", action="store_true", help="show the impossible ones too")
     plan = add("plan", "Show the jobs of the matrix: missing, stale or done.")
-    plan.add_argument("select", nargs="?", default="*", help="pattern over identifiers")
+    _add_selection(plan)
+    plan.add_argument(
+        "--missing", action="store_true", help="wanted minus existing, wherever it exists"
+    )
+    plan.add_argument("--limit", type=int, metavar="N", help="with --missing: at most so many jobs")
+    plan.add_argument(
+        "--engine", choices=("github",), help="with --missing: as this engine takes it"
+    )
+    _add_places(plan)
     text = "Bring everything that a build needs into the caches, so that it needs no network."
     fetch = add("fetch", text, cell, making)
     fetch.add_argument("recipe", nargs="?", help="one job of this recipe; all jobs without it")
@@ -94,10 +102,39 @@ def _add_what_to_build(build: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_selection(command: argparse.ArgumentParser) -> None:
+    command.add_argument("select", nargs="*", help="patterns over identifiers, or identifiers")
+    command.add_argument(
+        "--select",
+        dest="patterns",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="a further pattern over identifiers",
+    )
+
+
+def _add_places(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("what exists beside the yard; plan: with --missing")
+    group.add_argument(
+        "--index", action="append", default=[], metavar="URL", help="a published index of the farm"
+    )
+    group.add_argument(
+        "--trust-index",
+        action="store_true",
+        help="believe an index that is not there yet, or that lost wheels",
+    )
+    group.add_argument("--upstream", action="store_true", help="list upstream's releases")
+    group.add_argument(
+        "--judge", action="store_true", help="look at upstream's wheels that may be the ones"
+    )
+
+
 def _add_fill(add: object) -> None:
     assert callable(add)
-    fill = add("fill", "Build what is missing or stale, many jobs at once, on this machine.")
-    fill.add_argument("select", nargs="?", default="*", help="pattern over identifiers")
+    fill = add("fill", "Build what is missing or stale, many jobs at once.")
+    _add_selection(fill)
+    _add_places(fill)
     fill.add_argument("--limit", type=int, metavar="N", help="at most so many jobs")
     fill.add_argument("--deadline", metavar="DURATION", help="be over by then, as in 90m or 5h")
     budget = fill.add_argument_group("the budget of all jobs together; default: what is usable")
