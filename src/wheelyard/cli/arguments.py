@@ -55,6 +55,10 @@ def make_parser() -> argparse.ArgumentParser:
     plan.add_argument(
         "--engine", choices=("github",), help="with --missing: as this engine takes it"
     )
+    plan.add_argument("--digest", metavar="HEX", help="refuse any other plan for that engine")
+    plan.add_argument(
+        "--outputs", type=Path, metavar="FILE", help="append what the workflow's later jobs take"
+    )
     _add_places(plan)
     text = "Bring everything that a build needs into the caches, so that it needs no network."
     fetch = add("fetch", text, cell, making)
@@ -135,13 +139,41 @@ def _add_fill(add: object) -> None:
     fill = add("fill", "Build what is missing or stale, many jobs at once.")
     _add_selection(fill)
     _add_places(fill)
+    fill.add_argument(
+        "--engine",
+        choices=("local", "slurm", "github"),
+        default="local",
+        help="where it is built (default: on this machine)",
+    )
+    _add_engines(fill)
     fill.add_argument("--limit", type=int, metavar="N", help="at most so many jobs")
     fill.add_argument("--deadline", metavar="DURATION", help="be over by then, as in 90m or 5h")
+    fill.add_argument(
+        "--start-late",
+        action="store_true",
+        help="also start what will not end by then: what it compiles is kept",
+    )
     budget = fill.add_argument_group("the budget of all jobs together; default: what is usable")
     budget.add_argument("--jobs", type=int, metavar="CORES", help="cores for compiles")
     budget.add_argument("--memory", type=float, metavar="GIB", help="memory for all jobs")
     making = fill.add_argument_group("how each is built")
     _add_making(making)
+
+
+def _add_engines(fill: argparse.ArgumentParser) -> None:
+    group = fill.add_argument_group("engines that are elsewhere")
+    group.add_argument("--status", action="store_true", help="show what was submitted")
+    group.add_argument("--cancel", action="store_true", help="end what was submitted")
+    group.add_argument("--log", metavar="ID", help="what the task of this job said")
+    group.add_argument("--detach", action="store_true", help="submit, and follow another time")
+    group.add_argument(
+        "--slurm", action="append", default=[], metavar="KEY=VALUE", help="as [slurm] has it"
+    )
+    group.add_argument("--repository", metavar="OWNER/NAME", help="github: whose workflow")
+    group.add_argument("--ref", default="main", help="github: its branch (default: main)")
+    group.add_argument(
+        "--poll", type=float, default=30.0, metavar="SECONDS", help="github: how often to ask"
+    )
 
 
 def _add_wheel_commands(add: object) -> None:
@@ -172,10 +204,17 @@ def _add_wheel_commands(add: object) -> None:
     adopt.add_argument("--python", metavar="X.Y", help="only where the wheel leaves it open")
     adopt.add_argument("--torch", metavar="V", help="default: the matrix's first that it fits")
     adopt.add_argument("--sandbox", choices=("bubblewrap", "unshare", "none"))
-    smoke = add("smoke", "Take in what a recipe's smoke.py reported on another machine.")
+    smoke = add("smoke", "Try a wheel of the yard on this machine, or take in a report.")
     smoke.add_argument("identifier", help="a job's identifier")
     smoke.add_argument(
-        "--report", type=Path, required=True, help="JSON that smoke.py wrote on another machine"
+        "--report", type=Path, help="JSON that smoke.py wrote on another machine, to be taken in"
+    )
+    smoke.add_argument("--on-gpu", action="store_true", help="an import alone is not enough")
+    smoke.add_argument("--sandbox", choices=("bubblewrap", "unshare", "none"))
+    accept = add("accept", "Take the wheels of a plan out of folders that others built.")
+    accept.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="yards")
+    accept.add_argument(
+        "--plan", type=Path, required=True, help="what `plan --engine github` printed"
     )
 
 

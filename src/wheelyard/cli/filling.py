@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import itertools
 import logging
@@ -30,7 +31,7 @@ from wheelyard.survey import planning
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from wheelyard.cli.screen import Screen
@@ -46,7 +47,7 @@ _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+)s)?")
 _SHOWN = 15
 
 
-def fill(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
+def fill_here(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Build what the matrix wants and nobody has; one failure stops nothing else."""
     started = time.monotonic()
     seconds = parse_duration(arguments.deadline) if arguments.deadline else None
@@ -61,6 +62,7 @@ def fill(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
         cores=cores,
         memory=memory,
         deadline=None if seconds is None else started + seconds,
+        starts_late=arguments.start_late,
     )
     board = Board()
     try:
@@ -130,9 +132,18 @@ def _run(
     arguments: argparse.Namespace,
     workshop: Workshop,
 ) -> None:
-    """Run the jobs, keep their events, and draw the timeline whatever happens."""
     if not ordered:
         return
+    with recording(arguments, workshop, board) as (folder, tell):
+        child = _child(arguments, workshop, folder)
+        _run_all(ordered, limits, child, board=board, tell=tell)
+
+
+@contextlib.contextmanager
+def recording(
+    arguments: argparse.Namespace, workshop: Workshop, board: Board
+) -> Iterator[tuple[Path, Callable[[AnyEvent], object]]]:
+    """Show and keep the events of a fill, and draw the timeline whatever happens."""
     started = dt.datetime.now(dt.UTC)
     folder = workshop.yard.path / "logs" / "fills" / f"{started:%Y%m%d-%H%M%S-%f}"
     folder.mkdir(parents=True)
@@ -142,9 +153,7 @@ def _run(
             path.open("wb") as file,
             make_screen(board, as_json=arguments.json) as screen,
         ):
-            tell = _teller(board, screen, events.EventWriter(file))
-            child = _child(arguments, workshop, folder)
-            _run_all(ordered, limits, child, board=board, tell=tell)
+            yield folder, _teller(board, screen, events.EventWriter(file))
     finally:
         write_timeline(path, folder / "timeline.html")
         logger.info("timeline: %s", folder / "timeline.html")
@@ -283,11 +292,10 @@ def raise_what_is_left(board: Board) -> None:
         )
         raise FillError(msg)
     if board.cut:
+        by_deadline = any(item.reason == "deadline" for item in board.cut)
+        why = "the deadline came before" if by_deadline else "somebody ended them"
         msg = (
-            f"The deadline came before {len(board.cut)} of {board.total} jobs were built. What "
-            "they compiled is in the compile cache: run the same command again to go on."
+            f"{len(board.cut)} of {board.total} jobs were not built: {why}. What they compiled is "
+            "in the compile cache: run the same command again to go on."
         )
         raise DeadlineError(msg)
-
-
-COMMANDS = {"fill": fill}

@@ -116,7 +116,16 @@ def show_plan(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
 
 
 def _refuse_without_missing(arguments: argparse.Namespace) -> None:
-    for name in ("limit", "engine", "index", "trust_index", "upstream", "judge"):
+    for name in (
+        "limit",
+        "engine",
+        "digest",
+        "outputs",
+        "index",
+        "trust_index",
+        "upstream",
+        "judge",
+    ):
         if getattr(arguments, name):
             msg = f"--{name.replace('_', '-')} is about what exists elsewhere. Add --missing."
             raise UsageError(msg)

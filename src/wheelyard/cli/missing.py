@@ -40,14 +40,27 @@ def show_missing(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
         found = find_missing(jobs, workshop, places_of(arguments))
         groups = groups_to_build(found, farm, limit=limit_of(arguments))
     if arguments.engine == "github":
-        from wheelyard.engines.github import make_plan, plan_to_json  # noqa: PLC0415
+        from wheelyard.engines.github import (  # noqa: PLC0415
+            make_plan,
+            plan_to_json,
+            write_outputs,
+        )
 
         plan = make_plan(
             groups,
             farm.matrix,
             fingerprint=lambda name: found.planned[name].fingerprint.sha256,
         )
-        print_json(plan_to_json(plan))
+        if arguments.digest and plan.digest != arguments.digest:
+            msg = (
+                f"The plan has digest {plan.digest}, asked for was {arguments.digest}: the farm's "
+                "files, the index or upstream's releases changed since. Plan again."
+            )
+            raise UsageError(msg)
+        document = plan_to_json(plan)
+        if arguments.outputs is not None:
+            write_outputs(document, arguments.outputs)
+        print_json(document)
     elif arguments.json:
         print_json(_to_json(found, unwanted, groups))
     else:

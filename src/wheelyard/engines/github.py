@@ -12,7 +12,7 @@ import msgspec
 from wheelyard.errors import InputFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from wheelyard.model.cell import Machine
@@ -140,6 +140,16 @@ def plan_to_json(plan: FarmPlan, *, most: int = MOST_ENTRIES) -> dict[str, objec
         "plan": msgspec.to_builtins(plan),
         "waves": len(waves),
     }
+
+
+def write_outputs(document: Mapping[str, object], path: Path) -> None:
+    """Append the parts that later jobs take to the file that ``GITHUB_OUTPUT`` names."""
+    lines = [
+        f"{name}={json.dumps(document[name], separators=(',', ':'))}\n"
+        for name in ("gpu", "jobs", "matrix", "waves")
+    ]
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines([*lines, f"digest={document['digest']}\n"])
 
 
 def read_plan(path: Path) -> FarmPlan:

@@ -152,7 +152,7 @@ class RunnerTable(Table, frozen=True, kw_only=True):
     """Where they are compiled: a GPU box, or a CPU runner with the toolkit of the index."""
     gpu: tuple[Name, ...] = ()
     """Where they are tried on a GPU; none if left out."""
-    container: str = ""
+    container: Annotated[str, msgspec.Meta(pattern="^(.+@sha256:[0-9a-f]{64})?$")] = ""
     """An image to build in, by its digest."""
 
 
