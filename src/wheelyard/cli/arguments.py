@@ -75,8 +75,8 @@ def make_parser() -> argparse.ArgumentParser:
     update.add_argument(
         "kind",
         nargs="?",
-        choices=("torch", "toolkit", "redist", "build", "runtime", "symbols"),
-        help="only this kind of lock; or the symbol tables",
+        choices=("torch", "toolkit", "redist", "build", "runtime", "symbols", "releases"),
+        help="only this kind of lock; or the symbol tables; or what is new outside",
     )
     update.add_argument("name", nargs="?", help="only this one, for example 2.11.0+cu130")
     update.add_argument("--again", action="store_true", help="also those that are up to date")

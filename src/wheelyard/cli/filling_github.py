@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+APPEAR = 180.0
+"""Seconds that a run is waited for after it was asked for."""
+
 
 def fill_on_github(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Start the workflow for what is missing, follow it, and say what it published."""
@@ -49,7 +52,7 @@ def fill_on_github(arguments: argparse.Namespace, env: Mapping[str, str]) -> Non
         run = GithubRun(
             GithubApi(repository, session=session, env=workshop.env),
             ref=arguments.ref,
-            patience=Patience(poll=arguments.poll),
+            patience=Patience(poll=arguments.poll, appear=APPEAR),
         )
         ticket = run.start(plan.digest, _inputs(arguments))
         if arguments.detach:

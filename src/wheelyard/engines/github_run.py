@@ -24,8 +24,9 @@ WORKFLOW: Final = "farm.yml"
 class Patience:
     """How often GitHub is asked, and how long a run is waited for to appear."""
 
-    poll: float = 30.0
-    appear: float = 180.0
+    poll: float
+    appear: float
+    """Both in seconds."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
