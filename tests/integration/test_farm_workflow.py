@@ -70,8 +70,8 @@ def env(tmp_path: Path) -> dict[str, str]:
     gh.chmod(0o755)
     uv = Path(shutil.which("uv") or Path(os.sys.executable).with_name("uv"))
     (programs / "uv").symlink_to(uv)
-    kept = ("HOME", "LANG", "LC_ALL", "UV_INDEX_URL", "UV_DEFAULT_INDEX", "PIP_INDEX_URL")
-    found = {name: os.environ[name] for name in kept if name in os.environ}
+    kept = ("HOME", "LANG", "LC_", "UV_", "PIP_", "SSL_", "REQUESTS_", "HTTP", "http", "NO_", "no_")
+    found = {name: text for name, text in os.environ.items() if name.startswith(kept)}
     return found | {"PATH": f"{programs}:{os.environ['PATH']}"}
 
 
