@@ -80,7 +80,7 @@ def _context(**needs: object) -> dict[str, object]:
         "github": {"ref_name": "main", "repository": "someone/farm", "token": "t"},
         "inputs": {"select": "tinyscale-*", "deadline": "1h", "round": "0", "ticket": "t1"},
         "needs": needs,
-        "vars": {},
+        "vars": {"WHEELYARD_NEW_INDEX": "true"},
     }
 
 
@@ -116,6 +116,13 @@ def test_a_farm_s_run_plans_builds_tries_and_takes_in(runner: Runner, env, tmp_p
     (brought,) = artifact.glob("wheels/*.whl")
     assert wheel.read_bytes() == brought.read_bytes()
     assert publish.outputs["again"] == "false"
+
+
+def test_farm_without_an_index_builds_nothing(runner: Runner, env, tmp_path):
+    planned = runner.run("plan", context={**_context(), "vars": {}}, env=env)
+    assert planned.codes["Plan"] == 2
+    assert "WHEELYARD_INDEX" in planned.log
+    assert not (tmp_path / "artifacts").exists()
 
 
 def test_deadline_is_survived_by_another_round(runner: Runner, env, tmp_path):

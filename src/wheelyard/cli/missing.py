@@ -11,7 +11,7 @@ from wheelyard.cli.session import open_farm, open_workshop
 from wheelyard.errors import UsageError
 from wheelyard.missing import Found, Places, find_missing
 from wheelyard.planning.gaps import GapState, count_reasons
-from wheelyard.planning.plan import expand_matrix, select_jobs
+from wheelyard.planning.plan import expand_matrix, select_jobs, select_unwanted
 from wheelyard.scheduling.order import schedule
 from wheelyard.survey import planning
 
@@ -37,6 +37,7 @@ def show_missing(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     with planning():
         jobs, unwanted = expand_matrix(farm.recipes, farm.matrix)
         jobs = select_jobs(jobs, *patterns_of(arguments))
+        unwanted = select_unwanted(unwanted, *patterns_of(arguments))
         found = find_missing(jobs, workshop, places_of(arguments))
         groups = groups_to_build(found, farm, limit=limit_of(arguments))
     if arguments.engine == "github":

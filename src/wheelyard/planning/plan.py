@@ -257,3 +257,12 @@ def select_jobs(jobs: Iterable[Job], *patterns: str) -> tuple[Job, ...]:
         msg = f"No job matches {what}. `wheelyard matrix` shows the {len(jobs)} there are."
         raise UnknownNameError(msg)
     return selected
+
+
+def select_unwanted(unwanted: Iterable[Unwanted], *patterns: str) -> tuple[Unwanted, ...]:
+    """Return those combinations that would be named so, if they could be."""
+    return tuple(
+        item
+        for item in unwanted
+        if any(fnmatchcase(f"{item.version.label}-{item.cell.identifier}", one) for one in patterns)
+    )

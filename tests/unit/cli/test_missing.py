@@ -118,6 +118,14 @@ def test_selection_takes_patterns_and_identifiers(wheelyard: Run, probe_farm: Pa
     assert sorted(states) == sorted([JOB, *others])
 
 
+def test_reasons_are_those_of_the_selection(wheelyard: Run, probe_farm: Path) -> None:
+    words = ("plan", "--missing", "--json", "--farm", probe_farm)
+    every = json.loads(wheelyard(*words).stdout)["unwanted"]
+    some = json.loads(wheelyard(*words, "probe-1.0-*").stdout)["unwanted"]
+    assert sum(one["count"] for one in every) == 6
+    assert sum(one["count"] for one in some) == 3
+
+
 def test_limit_takes_the_first_in_the_order_of_starting(wheelyard: Run, probe_farm: Path) -> None:
     words = ("plan", "--missing", "--json", "--farm", probe_farm)
     every = json.loads(wheelyard(*words).stdout)["groups"]
