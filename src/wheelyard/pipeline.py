@@ -200,7 +200,8 @@ def _build_stages(run: Run) -> StoredWheel:
 def _adopt_stages(run: Run, judged: JudgedWheel) -> StoredWheel:
     stages = run.stages
     # a lock that is missing is known before anything is made
-    wanted = (torch_lock(run.job.cell.torch), runtime_lock_request(run.job.version))
+    torch = run.job.cell.torch
+    wanted = (torch_lock(torch), runtime_lock_request(run.job.version, torch.cuda))
     locks = {str(one.path): run.workshop.farm.lock(one).sha256 for one in wanted}
     adopted = take_in(judged, folder=run.work / "upstream", log_path=run.log_path)
     repaired = stages.timed("repair", lambda: repair(run, adopted))

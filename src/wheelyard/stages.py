@@ -204,7 +204,7 @@ def requirements_for(job: Job, workshop: Workshop, runtime: Runtime) -> Path:
     """Return the folder of what the job's wheel requires beside torch, for its smoke test."""
     farm = workshop.farm
     torch = None if job.foreign_torch else farm.lock(torch_lock(job.cell.torch))
-    lock = farm.lock(runtime_lock_request(job.version))
+    lock = farm.lock(runtime_lock_request(job.version, job.cell.torch.cuda))
     return provide_requirements(
         without(lock.text, frozenset() if torch is None else torch.names),
         interpreter=runtime.interpreter,
@@ -365,8 +365,9 @@ def _jobs(number: int) -> str:
 
 def _say_estimate(job: Job, estimate: Estimate, progress: Progress) -> None:
     archs = " ".join(str(arch) for arch in job.gpu_archs)
+    what = f"for GPU targets {archs}" if archs else "host code"
     progress.say(
-        f"compiling for GPU targets {archs} with {estimate.compile_jobs} jobs: about "
+        f"compiling {what} with {estimate.compile_jobs} jobs: about "
         f"{estimate.seconds / 60:.0f} min, {estimate.memory / 2**30:.0f} GiB of memory and "
         f"{estimate.disk / 2**30:.0f} GiB of disk with an empty compile cache"
     )
@@ -435,11 +436,11 @@ def smoke(run: Run, checked: CheckedWheel, runtime: Runtime) -> TestedWheel:
 
 
 def _smoke_level(job: Job, workshop: Workshop) -> tuple[TestLevel, tuple[Path, ...]]:
-    """Run on the GPU where there is one that the wheel has code for."""
+    """Run on the GPU where there is one that the wheel has code for, or that needs none of it."""
     driver = find_driver(workshop.env)
     built_for = {(arch.major, arch.minor) for arch in job.gpu_archs}
     gpus = () if driver is None else tuple(GpuArch.parse(gpu.arch) for gpu in driver.gpus)
-    if any((gpu.major, gpu.minor) in built_for for gpu in gpus):
+    if any(not built_for or (gpu.major, gpu.minor) in built_for for gpu in gpus):
         return TestLevel.ran_on_gpu, tuple(sorted(Path("/dev").glob("nvidia*")))
     return TestLevel.imported, ()
 

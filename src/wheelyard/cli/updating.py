@@ -90,7 +90,14 @@ def wanted_locks(farm: Farm) -> Iterator[LockRequest]:
     for recipe in farm.recipes:
         for version in recipe.versions:
             yield build_lock_request(version)
-            yield runtime_lock_request(version)
+            taken = [
+                torch.cuda
+                for torch in torches
+                if not version.conditions.reasons_against_torch(torch)
+            ]
+            # without a torch of the matrix, still the lock that a build with --env needs
+            cudas = {cuda.major: cuda for cuda in taken or [torches[0].cuda]}
+            yield from {runtime_lock_request(version, cuda): None for cuda in cudas.values()}
 
 
 def redist_locks(farm: Farm) -> Iterator[LockRequest]:

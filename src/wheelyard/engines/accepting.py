@@ -11,15 +11,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packaging.tags import Tag
-
 from wheelyard.errors import CheckError, IntegrityError, WheelyardError, YardError
 from wheelyard.files import file_sha256
 from wheelyard.model.record import BuildRecord, TestReport
 from wheelyard.planning.naming import job_named
 from wheelyard.wheels.check import check
 from wheelyard.wheels.describing import describe
-from wheelyard.wheels.findings import Expectation
+from wheelyard.wheels.expecting import expect_platform
 from wheelyard.wheels.surrounding import torch_candidates
 from wheelyard.yard.reports import add_report
 from wheelyard.yard.store import store_wheel
@@ -127,28 +125,10 @@ def _check(wheel: Path, record: BuildRecord, job: Job) -> None:
     with tempfile.TemporaryDirectory(prefix="wheelyard-accept-") as scratch:
         report = check(
             wheel,
-            expectation=_expectation(job, wheel),
+            expectation=expect_platform(job, wheel.stem.rpartition("-")[2]),
             surroundings=None,
             candidates=torch_candidates(job.cell.machine),
             scratch=Path(scratch),
         )
     if not report.passed:
         raise CheckError(describe(report))
-
-
-def _expectation(job: Job, wheel: Path) -> Expectation:
-    """Return what the job asks for, with the platform that the wheel names: check judges it."""
-    cell, contents, revision = job.cell, job.version.contents, job.version.revision
-    platform = wheel.stem.rpartition("-")[2].partition(".")[0]
-    return Expectation(
-        name=job.version.recipe,
-        version=job.wheel_version,
-        tag=Tag(cell.python.python_tag, cell.python.abi_tag, platform),
-        build_tag=str(revision) if revision else None,
-        extensions=contents.extensions,
-        top_levels=contents.top_levels,
-        requires=(job.torch_requirement, *contents.requires),
-        entry_points=contents.entry_points,
-        gpu_archs=job.gpu_archs,
-        machine=cell.machine,
-    )

@@ -96,6 +96,8 @@ class VersionTable(Table, frozen=True, kw_only=True):
     torch: str = ""
     cuda: str = ""
     environment: dict[str, str] = {}
+    extensions: tuple[str, ...] | None = None
+    top_levels: tuple[str, ...] | None = None
     requires: tuple[str, ...] | None = None
 
 
@@ -116,7 +118,7 @@ class RecipeFile(Table, frozen=True, kw_only=True):
     license: str
     build: BuildTable
     wheel: WheelTable
-    gpu_archs: dict[str, tuple[str, ...]]
+    gpu_archs: dict[str, tuple[str, ...]] = {}
     versions: tuple[VersionTable, ...]
     patches: tuple[PatchTable, ...] = ()
     releases: ReleasesTable | None = None
