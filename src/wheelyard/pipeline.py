@@ -35,7 +35,7 @@ from wheelyard.stages import (
 )
 from wheelyard.wheels.adopt import judge, take_in
 from wheelyard.workshop import changed_since
-from wheelyard.yard.index import write_index
+from wheelyard.yard.index import update_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +115,9 @@ def _make_once(
     with job_context(identifier):
         stored = find()
         if stored is not None:
-            write_index(yard)  # a run that was killed may not have come so far
+            update_index(
+                yard, (stored.record.filename,)
+            )  # a run that was killed may not have come so far
             return _outcome(run, stored, made=False, started=started)
         with held(work.with_name(f"{work.name}.lock"), what=f"the other build of {identifier}"):
             stored = find()

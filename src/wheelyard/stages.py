@@ -55,7 +55,7 @@ from wheelyard.wheels.smoke import SmokeRequest, smoke_test
 from wheelyard.wheels.staging import stage_wheel
 from wheelyard.wheels.surrounding import torch_candidates
 from wheelyard.wheels.values import CheckedWheel, TestLevel, UpstreamWheel
-from wheelyard.yard.index import write_index
+from wheelyard.yard.index import update_index
 from wheelyard.yard.recording import Compiled, Made, make_record, make_report
 from wheelyard.yard.store import store_wheel
 
@@ -388,7 +388,7 @@ def check(run: Run, repaired: RepairedWheel, runtime: Runtime | None) -> Checked
     """Gate on the static check: a wheel that fails does not enter the yard."""
     report = check_wheel(
         repaired.path,
-        expectation=make_expectation(run.job, repaired),
+        expectation=make_expectation(run.job, platform_tag=repaired.platform_tag),
         surroundings=_surroundings(run.job, runtime) if runtime is not None else None,
         candidates=torch_candidates(run.job.cell.machine) if runtime is not None else (),
         scratch=run.work,
@@ -464,5 +464,5 @@ def store(run: Run, tested: TestedWheel, made: Made) -> StoredWheel:
         record=make_record(tested, made),
         report=make_report(tested, made),
     )
-    write_index(yard)
+    update_index(yard, (stored.record.filename,))
     return stored

@@ -8,6 +8,9 @@ from pathlib import Path
 import wheelyard
 from wheelyard.model.cell import MACHINES
 
+HERE = Path()
+"""What ``--yard`` is where it stands alone: the yard that other commands take without it."""
+
 _EPILOG = """\
 examples:
   wheelyard list                                   what can be built
@@ -42,7 +45,12 @@ def make_parser() -> argparse.ArgumentParser:
         parents = (common, *parents)
         return commands.add_parser(name, help=text, description=text, parents=parents)
 
-    add("list", "Show what can be built: recipes and their versions.")
+    commands.add_parser(
+        "list",
+        help="Show what can be built, or with --yard what was.",
+        description="Show what can be built: recipes and their versions. With --yard, the wheels.",
+        parents=(_common(yard_alone=True),),
+    )
     matrix = add("matrix", "Show the cells: wanted ones, and impossible ones with the reason.")
     matrix.add_argument("recipe", nargs="?", help="only this recipe")
     matrix.add_argument("--impossible", action="store_true", help="show the impossible ones too")
@@ -58,7 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_what_to_build(build)
     _add_fill(add)
     _add_wheel_commands(add)
-    add("index", "Write the yard's index anew; only pages that changed are written.")
+    _add_yard_commands(add)
     update = add("update", "Make the locks that the farm needs, or tables of torch's symbols.")
     update.add_argument(
         "kind",
@@ -142,11 +150,39 @@ def _add_wheel_commands(add: object) -> None:
     )
 
 
-def _common() -> argparse.ArgumentParser:
+def _add_yard_commands(add: object) -> None:
+    assert callable(add)
+    add("index", "Write the yard's index anew; only pages that changed are written.")
+    wheel = "its filename, path or identifier"
+    show = add("show", "Show all that the yard knows of a wheel, and how to install it.")
+    show.add_argument("wheel", metavar="WHEEL", help=wheel)
+    yank = add("yank", "Let nobody install wheels any more who does not pin them.")
+    yank.add_argument("wheels", nargs="+", metavar="WHEEL", help=wheel)
+    yank.add_argument("--reason", default="", metavar="TEXT", help="installers show it")
+    yank.add_argument("--undo", action="store_true", help="take the mark away again")
+    remove = add("remove", "Remove wheels from the yard, with all that is known of them.")
+    remove.add_argument("wheels", nargs="+", metavar="WHEEL", help=wheel)
+    prune = add("prune", "Remove from the yard what its index does not name.")
+    prune.add_argument(
+        "--superseded", action="store_true", help="also wheels of which a higher revision is there"
+    )
+    prune.add_argument("--dry-run", action="store_true", help="only say what would go")
+    take = add("import", "Check wheels that another yard made, and take them in.")
+    take.add_argument("wheels", nargs="+", type=Path, metavar="FILE", help="beside their records")
+    take.add_argument("--record", type=Path, metavar="FILE", help="where the record is elsewhere")
+
+
+def _common(*, yard_alone: bool = False) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     group = common.add_argument_group("common options")
     group.add_argument("--farm", type=Path, metavar="DIR", help="folder with recipes and matrix")
-    group.add_argument("--yard", type=Path, metavar="DIR", help="finished wheels (default: yard)")
+    if yard_alone:
+        group.add_argument(
+            "--yard", nargs="?", const=HERE, type=Path, metavar="DIR", help="list the wheels there"
+        )
+    else:
+        text = "finished wheels (default: yard)"
+        group.add_argument("--yard", type=Path, metavar="DIR", help=text)
     group.add_argument("--json", action="store_true", help="the result as JSON on stdout")
     group.add_argument(
         "--network",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wheelyard.cli.arguments import HERE
 from wheelyard.errors import UsageError
 from wheelyard.farm import Farm, find_farm_folder, load_farm
 from wheelyard.machine.folders import state_folder
@@ -24,7 +25,7 @@ def open_farm(arguments: argparse.Namespace) -> Farm:
 
 def yard_folder(arguments: argparse.Namespace, farm: Farm, env: Mapping[str, str]) -> Path:
     """Return the yard that ``--yard`` names, the farm's own, or the user's."""
-    if arguments.yard is not None:
+    if arguments.yard is not None and arguments.yard is not HERE:
         return Path(arguments.yard).absolute()
     shipped = farm.folder.is_relative_to(Path(__file__).parents[1])
     return state_folder(env) / "yard" if shipped else farm.folder / "yard"

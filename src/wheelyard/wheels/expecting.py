@@ -10,18 +10,16 @@ from wheelyard.wheels.findings import Expectation
 
 if TYPE_CHECKING:
     from wheelyard.model.job import Job
-    from wheelyard.wheels.values import RepairedWheel
 
 
-def make_expectation(job: Job, wheel: RepairedWheel) -> Expectation:
+def make_expectation(job: Job, *, platform_tag: str) -> Expectation:
     """Return what recipe, cell and revision say of the wheel, with the tag that repair found."""
     cell, contents = job.cell, job.version.contents
     revision = job.version.revision
-    platform_tag = wheel.platform_tag.partition(".")[0]
     return Expectation(
         name=job.version.recipe,
         version=job.wheel_version,
-        tag=Tag(cell.python.python_tag, cell.python.abi_tag, platform_tag),
+        tag=Tag(cell.python.python_tag, cell.python.abi_tag, platform_tag.partition(".")[0]),
         build_tag=str(revision) if revision else None,
         extensions=contents.extensions,
         top_levels=contents.top_levels,

@@ -12,21 +12,9 @@ from wheelyard import errors
 from wheelyard.cli.arguments import make_parser
 
 COMMANDS = (
-    *(
-        "adopt",
-        "build",
-        "check",
-        "clean",
-        "doctor",
-        "explain",
-        "fetch",
-        "fill",
-        "index",
-        "list",
-        "log",
-        "matrix",
-    ),
-    *("plan", "schema", "smoke", "update"),
+    *("adopt", "build", "check", "clean", "doctor", "explain", "fetch", "fill", "import", "index"),
+    *("list", "log", "matrix", "plan", "prune", "remove", "schema", "show", "smoke", "update"),
+    *("yank",),
 )
 
 
@@ -48,7 +36,8 @@ def test_every_command_takes_the_common_options(
     capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     text = _help(capsys, command)
-    for option in ("--farm DIR", "--yard DIR", "--json", "--verbose"):
+    yard = "--yard [DIR]" if command == "list" else "--yard DIR"
+    for option in ("--farm DIR", yard, "--json", "--verbose"):
         assert option in text
 
 
