@@ -150,10 +150,7 @@ def measure(step: str, folder: Path, size: int) -> None:
     if step == "update":
         put(yard, record)
     started = time.perf_counter()
-    if step == "update":
-        summary = update_index(yard, (record.filename,))
-    else:
-        summary = write_index(yard)
+    summary = update_index(yard, (record.filename,)) if step == "update" else write_index(yard)
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     pages = summary.pages_written, summary.pages_total

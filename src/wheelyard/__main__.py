@@ -89,7 +89,7 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
 
 def _run_on_yard(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     match arguments.command:
-        case "import" | "prune" | "remove" | "show" | "yank":
+        case "import" | "prune" | "remove" | "show" | "verify" | "yank":
             from wheelyard.cli import keeping
 
             keeping.COMMANDS[arguments.command](arguments, env)

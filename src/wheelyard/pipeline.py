@@ -170,11 +170,12 @@ def _build_stages(run: Run) -> StoredWheel:
     request = build_request(run, toolchain)
     stages.timed("bring", lambda: bring_compiled(run, request))
     compiled = stages.timed("build", lambda: build(run, fetched, patched, request))
-    repaired = stages.timed("repair", lambda: repair(run, compiled.built))
+    locks = workshop.lock_digests(job)
+    repaired = stages.timed("repair", lambda: repair(run, compiled, locks=locks))
     checked = stages.timed("check", lambda: check(run, repaired, toolchain))
     stages.timed("share", lambda: share_compiled(run, request, compiled.cache))
     tested = stages.timed("smoke", lambda: smoke(run, checked, toolchain))
-    made = made_of(run, compiled, toolchain, locks=workshop.lock_digests(job))
+    made = made_of(run, compiled, toolchain, locks=locks)
     return stages.timed("store", lambda: store(run, tested, made))
 
 
@@ -184,7 +185,7 @@ def _adopt_stages(run: Run, judged: JudgedWheel) -> StoredWheel:
     wanted = (torch_lock(run.job.cell.torch), runtime_lock_request(run.job.version))
     locks = {str(one.path): run.workshop.farm.lock(one).sha256 for one in wanted}
     adopted = take_in(judged, folder=run.work / "upstream", log_path=run.log_path)
-    repaired = stages.timed("repair", lambda: repair(run, adopted))
+    repaired = stages.timed("repair", lambda: repair(run, adopted, locks=locks))
     # what the recipe does not declare is known before gigabytes of torch are fetched
     stages.timed("inspect", lambda: check(run, repaired, None))
     runtime = stages.timed("torch", lambda: runtime_for(run))

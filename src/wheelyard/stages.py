@@ -28,6 +28,7 @@ from wheelyard.machine.memory import available_memory
 from wheelyard.machine.namespaces import SandboxLevel
 from wheelyard.model.cell import GpuArch
 from wheelyard.model.lock import runtime_lock_request, without
+from wheelyard.model.sbom import SBOM_NAME, make_sbom
 from wheelyard.network.wheel_download import download_wheel, is_web_url
 from wheelyard.planning.estimate import choose_compile_jobs, gpu_archs_hint, make_estimate
 from wheelyard.planning.locks import job_locks, torch_lock
@@ -56,7 +57,7 @@ from wheelyard.wheels.staging import stage_wheel
 from wheelyard.wheels.surrounding import torch_candidates
 from wheelyard.wheels.values import CheckedWheel, TestLevel, UpstreamWheel
 from wheelyard.yard.index import update_index
-from wheelyard.yard.recording import Compiled, Made, make_record, make_report
+from wheelyard.yard.recording import Compiled, Made, make_record, make_report, record_origin
 from wheelyard.yard.store import store_wheel
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
     from wheelyard.toolchain.shared_cache import Moved, SharedCache
     from wheelyard.toolchain.values import Runtime, Toolchain
     from wheelyard.wheels.adopt import AdoptionWish
-    from wheelyard.wheels.values import AdoptedWheel, BuiltWheel, RepairedWheel, TestedWheel
+    from wheelyard.wheels.values import AdoptedWheel, RepairedWheel, TestedWheel
     from wheelyard.workshop import Workshop
     from wheelyard.yard.store import StoredWheel
 
@@ -372,15 +373,17 @@ def _say_estimate(job: Job, estimate: Estimate, progress: Progress) -> None:
         progress.say(hint)
 
 
-def repair(run: Run, wheel: BuiltWheel | AdoptedWheel) -> RepairedWheel:
+def repair(run: Run, origin: Compiled | AdoptedWheel, *, locks: Mapping[str, str]) -> RepairedWheel:
+    """Give the wheel its identity, and the bill of what it is made of; ``locks`` are digests."""
     job = run.job
     return repair_wheel(
-        wheel,
+        origin.built if isinstance(origin, Compiled) else origin,
         destination=run.work / "repaired",
         version=job.wheel_version,
         torch_requirement=job.torch_requirement,
         build_tag=job.version.revision or None,
         env=run.workshop.env,
+        extra_files={SBOM_NAME: make_sbom(job, record_origin(origin), locks=locks)},
     )
 
 

@@ -122,3 +122,19 @@ def test_compile_error_shows_last_lines_and_log(wheelyard, own_farm, tmp_path):
     log = next((tmp_path / "yard" / "logs").glob("*.log"))
     assert str(log) in failed.stderr
     assert not list((tmp_path / "yard").glob("wheels/*"))
+
+
+def test_wheel_moves_to_another_yard_with_its_record(built, wheelyard, farm, tmp_path):
+    yard, wheel = built
+    new = tmp_path / "new"
+    wheelyard("import", wheel["path"], "--farm", farm, "--yard", new)
+    done = wheelyard("verify", new, "--farm", farm, "--json")
+    [found] = json.loads(done.stdout)["verified"]
+    assert found["problems"] == []
+    assert found["counts"]["bills of materials"] == found["counts"]["build records"] == 1
+    for folder in ("index", "records", "reports", "wheels"):
+        assert contents(new / folder) == contents(yard / folder)
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}

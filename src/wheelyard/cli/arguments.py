@@ -167,6 +167,12 @@ def _add_yard_commands(add: object) -> None:
         "--superseded", action="store_true", help="also wheels of which a higher revision is there"
     )
     prune.add_argument("--dry-run", action="store_true", help="only say what would go")
+    verify = add("verify", "Verify wheels, a yard or a published folder, without network.")
+    verify.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="default: the yard")
+    text = "Sigstore's trusted root: verify signatures too, offline"
+    verify.add_argument("--trust-root", type=Path, metavar="FILE", help=text)
+    text = "the repository whose workflow has to have signed"
+    verify.add_argument("--signed-by", metavar="URL", help=text)
     take = add("import", "Check wheels that another yard made, and take them in.")
     take.add_argument("wheels", nargs="+", type=Path, metavar="FILE", help="beside their records")
     take.add_argument("--record", type=Path, metavar="FILE", help="where the record is elsewhere")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wheelyard.cli.output import print_json, print_lines, print_table
 from wheelyard.cli.session import open_farm, yard_folder
-from wheelyard.errors import UnknownNameError, UsageError
+from wheelyard.errors import IntegrityError, UnknownNameError, UsageError
 from wheelyard.machine.disk import readable_size
 from wheelyard.machine.folders import cache_folder
 from wheelyard.model.index_page import install_lines
@@ -189,6 +189,35 @@ def import_wheels(arguments: argparse.Namespace, env: Mapping[str, str]) -> None
     print_lines(*(f"{one.record.identifier}: {one.path}" for one in stored))
 
 
+def verify_files(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
+    """Verify wheels, yards or published folders offline, and fail at the end."""
+    from wheelyard.yard.attesting import Trust  # noqa: PLC0415 - others do without
+    from wheelyard.yard.verifying import verify  # noqa: PLC0415
+
+    if (arguments.trust_root is None) != (arguments.signed_by is None):
+        msg = "--trust-root and --signed-by belong together: which keys, and whose signatures."
+        raise UsageError(msg)
+    trust = None
+    if arguments.trust_root is not None:
+        trust = Trust(root=arguments.trust_root, repository=arguments.signed_by)
+    paths = arguments.paths or [opened_yard(arguments, env).path]
+    found = [(path, verify(path, trust=trust)) for path in paths]
+    if arguments.json:
+        documents = [
+            {"counts": one.counts, "path": str(path), "problems": list(one.problems)}
+            for path, one in found
+        ]
+        print_json({"verified": documents})
+    else:
+        for path, one in found:
+            print_lines(str(path), *(f"  {count:>6}  {name}" for name, count in one.counts.items()))
+            print_lines(*(f"  WRONG   {problem}" for problem in one.problems))
+    wrong = sum(len(one.problems) for _, one in found)
+    if wrong:
+        msg = f"{wrong} things are wrong. Do not use these files; bring or build them again."
+        raise IntegrityError(msg)
+
+
 def opened_yard(arguments: argparse.Namespace, env: Mapping[str, str]) -> Yard:
     """Open the yard, which has to be there."""
     return open_yard(yard_folder(arguments, open_farm(arguments), env), create=False)
@@ -216,5 +245,6 @@ COMMANDS = {
     "prune": prune_yard,
     "remove": remove,
     "show": show,
+    "verify": verify_files,
     "yank": yank,
 }

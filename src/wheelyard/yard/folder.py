@@ -214,6 +214,12 @@ class Yard:
                 yield path, path.read_bytes()
 
 
+def record_places(wheel: Path) -> tuple[Path, Path]:
+    """Return where the record of a wheel lies: beside it, as published, or as in a yard."""
+    name = f"{wheel.name}.json"
+    return wheel.with_name(name), wheel.parent.parent / "records" / name
+
+
 def open_yard(path: Path, *, create: bool = True) -> Yard:
     """Return the yard in the folder ``path``, made there if it is new and ``create`` is set."""
     yard = Yard(path)

@@ -15,6 +15,7 @@ from wheelyard.planning.naming import job_named
 from wheelyard.wheels.check import check, require_passed
 from wheelyard.wheels.expecting import make_expectation
 from wheelyard.wheels.surrounding import tabled_surroundings, torch_candidates
+from wheelyard.yard.folder import PROVENANCE, record_places
 from wheelyard.yard.index import update_index
 from wheelyard.yard.reports import add_report
 from wheelyard.yard.store import store_wheel
@@ -40,14 +41,7 @@ def find_arrival(path: Path, *, record_path: Path | None = None) -> Arrival:
     if not path.is_file():
         msg = f"There is no wheel {path}. Name a file."
         raise InputFileError(msg)
-    places = (
-        (record_path,)
-        if record_path is not None
-        else (
-            path.with_name(f"{path.name}.json"),
-            path.parent.parent / "records" / f"{path.name}.json",
-        )
-    )
+    places = record_places(path) if record_path is None else (record_path,)
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         msg = (
@@ -58,7 +52,7 @@ def find_arrival(path: Path, *, record_path: Path | None = None) -> Arrival:
         raise InputFileError(msg)
     record = BuildRecord.from_json(found.read_bytes(), origin=str(found))
     reports = sorted((path.parent.parent / "reports" / record.sha256).glob("*.json"))
-    provenance = path.with_name(f"{path.name}.provenance")
+    provenance = path.with_name(f"{path.name}{PROVENANCE}")
     return Arrival(
         path=path,
         record=record,

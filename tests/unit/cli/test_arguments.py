@@ -14,7 +14,7 @@ from wheelyard.cli.arguments import make_parser
 COMMANDS = (
     *("adopt", "build", "check", "clean", "doctor", "explain", "fetch", "fill", "import", "index"),
     *("list", "log", "matrix", "plan", "prune", "remove", "schema", "show", "smoke", "update"),
-    *("yank",),
+    *("verify", "yank"),
 )
 
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 import uv
-from wheels import write_wheel
 
 from wheelyard.files import file_sha256
 from wheelyard.model.index_page import install_lines
@@ -80,14 +79,16 @@ def ours(yard: Yard, make: Callable[..., Made], serve: Callable[[Path], Served])
 
 
 @pytest.fixture
-def public(tmp_path: Path, serve: Callable[[Path], Served]) -> Served:
+def public(
+    tmp_path: Path, make_wheel: Callable[..., Path], serve: Callable[[Path], Served]
+) -> Served:
     """A public index that has both torch releases, and a newer namesake of our project."""
-    folder = tmp_path / "public"
+    folder = tmp_path / "wheels"
     for name, version in (*(("torch", torch) for torch in TORCHES), ("demo-ext", "99.0")):
         module = f"{name.replace('-', '_')}/__init__.py"
         content = f"built_for = 'nobody'\n__version__ = {version!r}\n".encode()
-        page = folder / "simple" / name
-        write_wheel(page, name=name, version=version, files={module: content})
+        filename = f"simple/{name}/{name.replace('-', '_')}-{version}-py3-none-any.whl"
+        make_wheel(name=name, version=version, files={module: content}, filename=filename)
     for page in (folder / "simple").iterdir():
         links = "".join(
             f'<a href="{wheel.name}#sha256={file_sha256(wheel)}">{wheel.name}</a>'
@@ -151,11 +152,11 @@ def install(
     _, _, option, url, requirement = line.split()
     match client:
         case "pip-oldest" | "pip-newest":
-            words = ("--no-cache-dir", "--index-url", public, option, url, requirement)
-            shell.run(python, "-m", "pip", "install", *words)
+            indexes = ("--no-cache-dir", "--index-url", public, option, url)
+            shell.run(python, "-m", "pip", "install", *indexes, requirement)
         case "uv":
-            words = ("--python", python, "--default-index", public, "--index", url, requirement)
-            shell.run(uv.find_uv_bin(), "pip", "install", *words)
+            options = ("--python", python, "--default-index", public, "--index", url)
+            shell.run(uv.find_uv_bin(), "pip", "install", *options, requirement)
         case _:
             project.mkdir()
             minor = (sys.version_info.major, sys.version_info.minor)
@@ -210,7 +211,7 @@ def test_hashes_are_required_and_hold(
         needed = [CLIENTS[client]] if CLIENTS[client] else []
         environment = shell.environment(f"{client}-{torch}", *needed)
         record = next(item for item in yard.records() if item.torch == f"{torch}+cu130")
-        [wheel] = (shell.folder / "public" / "simple" / "torch").glob(f"torch-{torch}-*.whl")
+        [wheel] = (shell.folder / "wheels" / "simple" / "torch").glob(f"torch-{torch}-*.whl")
         requirements = shell.folder / f"{torch}.txt"
         requirements.write_text(
             f"{record.name}=={record.version} --hash=sha256:{record.sha256}\n"
