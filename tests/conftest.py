@@ -15,14 +15,26 @@ import pytest
 # With --import-mode=importlib nothing puts this folder on the path.
 sys.path.insert(0, os.fspath(Path(__file__).parent))
 
+from github import GithubDouble
 from native import compile_source, fatbin, link, write_torch_site
 from redist import change_small_site, serve, write_small_site
 from wheels import write_wheel
+from yards import killed_at, make, make_report_fixture, snapshot, yard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from redist import Site
+
+
+__all__ = ["killed_at", "make", "make_report_fixture", "snapshot", "yard"]
+
+
+@pytest.fixture
+def github() -> Iterator[GithubDouble]:
+    """Serve a GitHub with one empty repository."""
+    with GithubDouble() as double:
+        yield double
 
 
 @pytest.fixture(autouse=True)

@@ -93,6 +93,10 @@ def _run_on_yard(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
             from wheelyard.cli import keeping
 
             keeping.COMMANDS[arguments.command](arguments, env)
+        case "publish":
+            from wheelyard.cli import publishing
+
+            publishing.publish(arguments, env)
         case command:
             from wheelyard.cli import yarding
 

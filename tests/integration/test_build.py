@@ -137,4 +137,5 @@ def test_wheel_moves_to_another_yard_with_its_record(built, wheelyard, farm, tmp
 
 
 def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder): path.read_bytes() for path in files}

@@ -16,7 +16,16 @@ HOUSE = Path(wheelyard.__file__).parent
 ROOMS = (
     *({"errors"}, {"log"}, {"files", "folders", "locking", "progress", "run"}),
     *({"machine"}, {"model"}, {"farm"}, {"planning"}, {"network"}, {"sources"}, {"toolchain"}),
-    *({"abi"}, {"wheels"}, {"yard"}, {"workshop"}, {"survey"}, {"stages"}, {"pipeline"}),
+    *(
+        {"abi"},
+        {"wheels"},
+        {"yard"},
+        {"shipping"},
+        {"workshop"},
+        {"survey"},
+        {"stages"},
+        {"pipeline"},
+    ),
     *({"scheduling"}, {"engines"}, {"doctor"}, {"cli"}, {"__main__"}),
 )
 RANK = {name: rank for rank, names in enumerate(ROOMS) for name in names}

@@ -8,6 +8,9 @@ from pathlib import Path
 import wheelyard
 from wheelyard.model.cell import MACHINES
 
+LEVELS = ("imported", "ran-on-gpu")
+"""As the records have them, which take long to import."""
+
 HERE = Path()
 """What ``--yard`` is where it stands alone: the yard that other commands take without it."""
 
@@ -159,6 +162,7 @@ def _add_yard_commands(add: object) -> None:
     yank = add("yank", "Let nobody install wheels any more who does not pin them.")
     yank.add_argument("wheels", nargs="+", metavar="WHEEL", help=wheel)
     yank.add_argument("--reason", default="", metavar="TEXT", help="installers show it")
+    yank.add_argument("--at", metavar="TARGET", help="in this published index, not in the yard")
     yank.add_argument("--undo", action="store_true", help="take the mark away again")
     remove = add("remove", "Remove wheels from the yard, with all that is known of them.")
     remove.add_argument("wheels", nargs="+", metavar="WHEEL", help=wheel)
@@ -173,6 +177,18 @@ def _add_yard_commands(add: object) -> None:
     verify.add_argument("--trust-root", type=Path, metavar="FILE", help=text)
     text = "the repository whose workflow has to have signed"
     verify.add_argument("--signed-by", metavar="URL", help=text)
+    publish = add("publish", "Publish wheels of the yard, and an index of them last.")
+    text = "where the index goes: a folder, or s3://BUCKET/PREFIX"
+    publish.add_argument("target", metavar="TARGET", help=text)
+    text = "where wheels go: github:OWNER/REPOSITORY (default: beside the index)"
+    publish.add_argument("--wheels", metavar="PLACE", help=text)
+    text = "pattern over identifiers (default: all wheels)"
+    publish.add_argument("--select", default="*", metavar="PATTERN", help=text)
+    text = "how far wheels have to be tested (default: as the index asks already, or imported)"
+    publish.add_argument("--level", choices=LEVELS, help=text)
+    text = "also wheels that were built without a sandbox"
+    publish.add_argument("--unsandboxed", action="store_true", help=text)
+    publish.add_argument("--dry-run", action="store_true", help="only show what would be done")
     take = add("import", "Check wheels that another yard made, and take them in.")
     take.add_argument("wheels", nargs="+", type=Path, metavar="FILE", help="beside their records")
     take.add_argument("--record", type=Path, metavar="FILE", help="where the record is elsewhere")

@@ -118,6 +118,11 @@ def yank(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     if arguments.undo and arguments.reason:
         msg = "--undo takes the mark away, so there is no reason to give. Leave out --reason."
         raise UsageError(msg)
+    if arguments.at is not None:
+        from wheelyard.cli.publishing import yank_published  # noqa: PLC0415 - needs the network
+
+        yank_published(arguments, env)
+        return
     yard = opened_yard(arguments, env)
     entries = [find_entry(yard, wheel) for wheel in arguments.wheels]
     for entry in entries:
@@ -131,7 +136,8 @@ def yank(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
         return
     said = "no longer yanked" if arguments.undo else "yanked"
     print_lines(*(f"{said}: {name}" for name in names))
-    print_lines("published indexes learn of it with the next `wheelyard publish`")
+    if not arguments.undo:
+        print_lines("published indexes learn of it with the next `wheelyard publish`")
 
 
 def remove(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:

@@ -127,16 +127,14 @@ def _source(job: Job) -> dict[str, object]:
 
 
 def _upstream(job: Job, origin: Adopted) -> dict[str, object]:
-    component: dict[str, object] = {
-        "description": f"the wheel {origin.filename}, built upstream",
+    """Name upstream's file by its digest alone: where it was found decides no byte of the wheel."""
+    return {
+        "description": "the wheel that was built upstream",
         "hashes": _hashes(origin.sha256),
         "name": str(job.version.recipe),
         "type": "library",
         "version": str(job.version.version),
     }
-    if origin.url:
-        component["externalReferences"] = [{"type": "distribution", "url": origin.url}]
-    return component
 
 
 def _hashes(sha256: str) -> list[dict[str, str]]:

@@ -89,6 +89,8 @@ def open_s3_store(
 class S3Store:
     """Objects below a prefix of a bucket. One may be used by several threads."""
 
+    keys_end_in_slashes = True
+
     def __init__(self, client: Any, bucket: str, prefix: str, *, parallel: int) -> None:  # noqa: ANN401 - boto3 makes its classes at run time
         self._client = client
         self._bucket = bucket
@@ -227,7 +229,7 @@ class S3Store:
         _unless_taken(put, self.name, replace=replace)
 
     def _at(self, key: str) -> dict[str, Any]:
-        return {"Bucket": self._bucket, "Key": self._prefix + valid_key(key)}
+        return {"Bucket": self._bucket, "Key": self._prefix + valid_key(key, slash_ends=True)}
 
 
 class _Upload:

@@ -9,11 +9,24 @@ import pytest
 
 import wheelyard
 from wheelyard import errors
-from wheelyard.cli.arguments import make_parser
+from wheelyard.cli.arguments import LEVELS, make_parser
+from wheelyard.model.record import TestLevel
 
 COMMANDS = (
     *("adopt", "build", "check", "clean", "doctor", "explain", "fetch", "fill", "import", "index"),
-    *("list", "log", "matrix", "plan", "prune", "remove", "schema", "show", "smoke", "update"),
+    *(
+        "list",
+        "log",
+        "matrix",
+        "plan",
+        "prune",
+        "publish",
+        "remove",
+        "schema",
+        "show",
+        "smoke",
+        "update",
+    ),
     *("verify", "yank"),
 )
 
@@ -39,6 +52,10 @@ def test_every_command_takes_the_common_options(
     yard = "--yard [DIR]" if command == "list" else "--yard DIR"
     for option in ("--farm DIR", yard, "--json", "--verbose"):
         assert option in text
+
+
+def test_levels_are_those_of_the_records() -> None:
+    assert tuple(TestLevel) == LEVELS
 
 
 def test_help_names_the_exit_code_of_every_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,10 +83,15 @@ def test_how_long_it_took_and_where_says_nothing(make_probe_job: Callable[..., J
     assert make_sbom(job, BUILT, locks=LOCKS) == make_sbom(job, other, locks=LOCKS)
 
 
-def test_adopted_wheel_names_upstreams_file(make_probe_job: Callable[..., Job]) -> None:
+def test_adopted_wheel_names_upstreams_file_by_its_digest_alone(
+    make_probe_job: Callable[..., Job],
+) -> None:
     document = json.loads(make_sbom(make_probe_job(), ADOPTED, locks=LOCKS))
     wheel = document["metadata"]["component"]
     [ancestor] = wheel["pedigree"]["ancestors"]
     assert ancestor["hashes"] == [{"alg": "SHA-256", "content": "8" * 64}]
-    assert ancestor["externalReferences"][0]["url"] == ADOPTED.url
+    from_elsewhere = msgspec.structs.replace(ADOPTED, url="", filename="other.whl")
+    assert make_sbom(make_probe_job(), from_elsewhere, locks={}) == make_sbom(
+        make_probe_job(), ADOPTED, locks=LOCKS
+    )
     assert not any("lock:" in item["name"] for item in wheel["properties"])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
-    from tests.unit.yard.conftest import Made
+    from tests.yards import Made
 
 
 def add(yard: Yard, made: Made) -> None:

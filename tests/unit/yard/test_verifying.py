@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.unit.yard.conftest import Made
+    from tests.yards import Made
 
     from wheelyard.yard.folder import Yard
 
