@@ -18,6 +18,7 @@ sys.path.insert(0, os.fspath(Path(__file__).parent))
 from github import GithubDouble
 from native import compile_source, fatbin, link, write_torch_site
 from redist import change_small_site, serve, write_small_site
+from s3 import s3_env, s3_server
 from wheels import write_wheel
 from yards import killed_at, make, make_report_fixture, snapshot, yard
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from redist import Site
 
 
-__all__ = ["killed_at", "make", "make_report_fixture", "snapshot", "yard"]
+__all__ = ["killed_at", "make", "make_report_fixture", "s3_env", "s3_server", "snapshot", "yard"]
 
 
 @pytest.fixture

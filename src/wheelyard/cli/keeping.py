@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wheelyard.cli.output import print_json, print_lines, print_table
-from wheelyard.cli.session import open_farm, yard_folder
+from wheelyard.cli.session import open_farm, opened_yard, yard_folder
 from wheelyard.errors import IntegrityError, UnknownNameError, UsageError
 from wheelyard.machine.disk import readable_size
 from wheelyard.machine.folders import cache_folder
@@ -222,11 +222,6 @@ def verify_files(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     if wrong:
         msg = f"{wrong} things are wrong. Do not use these files; bring or build them again."
         raise IntegrityError(msg)
-
-
-def opened_yard(arguments: argparse.Namespace, env: Mapping[str, str]) -> Yard:
-    """Open the yard, which has to be there."""
-    return open_yard(yard_folder(arguments, open_farm(arguments), env), create=False)
 
 
 def find_entry(yard: Yard, wheel: str) -> IndexEntry:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from wheelyard.cli.keeping import opened_yard
 from wheelyard.cli.output import print_json, print_lines, print_table
+from wheelyard.cli.session import opened_yard
 from wheelyard.cli.telling import make_progress
 from wheelyard.errors import UsageError
 from wheelyard.machine.disk import readable_size

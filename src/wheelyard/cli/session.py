@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wheelyard.workshop import Workshop
+    from wheelyard.yard.folder import Yard
 
 
 def open_farm(arguments: argparse.Namespace) -> Farm:
@@ -29,6 +30,13 @@ def yard_folder(arguments: argparse.Namespace, farm: Farm, env: Mapping[str, str
         return Path(arguments.yard).absolute()
     shipped = farm.folder.is_relative_to(Path(__file__).parents[1])
     return state_folder(env) / "yard" if shipped else farm.folder / "yard"
+
+
+def opened_yard(arguments: argparse.Namespace, env: Mapping[str, str]) -> Yard:
+    """Open the yard, which has to be there."""
+    from wheelyard.yard.store import open_yard  # noqa: PLC0415 - `list` must not pay for it
+
+    return open_yard(yard_folder(arguments, open_farm(arguments), env), create=False)
 
 
 def open_workshop(arguments: argparse.Namespace, farm: Farm, env: Mapping[str, str]) -> Workshop:

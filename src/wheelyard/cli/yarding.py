@@ -9,7 +9,7 @@ import shutil
 from typing import TYPE_CHECKING, assert_never
 
 from wheelyard.cli.output import print_json, print_lines, print_table
-from wheelyard.cli.session import open_farm, open_workshop, yard_folder
+from wheelyard.cli.session import open_farm, open_workshop, opened_yard
 from wheelyard.errors import InputFileError, UnknownNameError
 from wheelyard.folders import remove_tree
 from wheelyard.machine.disk import readable_size
@@ -20,7 +20,6 @@ from wheelyard.survey import survey
 from wheelyard.wheels.smoke import describe_machine
 from wheelyard.yard.index import write_index
 from wheelyard.yard.reports import add_report
-from wheelyard.yard.store import StoredWheel, Yard, open_yard
 
 if TYPE_CHECKING:
     import argparse
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from wheelyard.survey import Survey
     from wheelyard.workshop import Workshop
+    from wheelyard.yard.folder import StoredWheel, Yard
 
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 def smoke(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Take a report that the recipe's smoke test wrote on another machine into the yard."""
-    yard = _yard(arguments, env)
+    yard = opened_yard(arguments, env)
     stored = _find(yard, arguments.identifier)
     report = _read_report(arguments.report, stored)
     path = add_report(yard, report)
@@ -68,7 +68,7 @@ def _read_report(path: Path, stored: StoredWheel) -> TestReport:
 
 def index(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Write the yard's index anew."""
-    yard = _yard(arguments, env)
+    yard = opened_yard(arguments, env)
     summary = write_index(yard)
     if arguments.json:
         print_json({"pages": summary.pages_total, "written": summary.pages_written})
@@ -146,7 +146,7 @@ def _origin_rows(origin: Built | Adopted) -> tuple[tuple[str, str], ...]:
 
 def log(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Print a job's log as it is."""
-    path = _yard(arguments, env).log_path(arguments.identifier)
+    path = opened_yard(arguments, env).log_path(arguments.identifier)
     if not path.is_file():
         known = ", ".join(item.stem for item in sorted(path.parent.glob("*.log"))) or "none"
         msg = f"There is no log of {arguments.identifier!r}. Logs: {known}."
@@ -181,10 +181,6 @@ def _size(folder: Path) -> int:
     """Add up the bytes of what only this folder holds: hard links elsewhere stay."""
     files = (path.lstat() for path in folder.rglob("*") if path.is_file())
     return sum(stat.st_size for stat in files if stat.st_nlink == 1)
-
-
-def _yard(arguments: argparse.Namespace, env: Mapping[str, str]) -> Yard:
-    return open_yard(yard_folder(arguments, open_farm(arguments), env), create=False)
 
 
 def _find(yard: Yard, identifier: str) -> StoredWheel:

@@ -245,8 +245,11 @@ class _Upload:
 
     def finish(self, described: Mapping[str, Any], *, parallel: int, replace: bool) -> None:
         """Bring what is missing and put the parts together."""
+        begun = None
+        with contextlib.suppress(_UnconditionalError), _translated(self._place):
+            begun = self._begun()  # not every store can tell
         with _translated(self._place):
-            identifier, there = self._begun() or (self._begin(described), {})
+            identifier, there = begun or (self._begin(described), {})
         self._at["UploadId"] = identifier
         with ThreadPoolExecutor(parallel) as pool:
             parts = list(
@@ -327,7 +330,7 @@ class _TakenError(TargetError):
 
 
 class _UnconditionalError(TargetError):
-    """The store does not know conditional writes."""
+    """The store does not know this: a conditional write, or to list uploads."""
 
 
 @contextlib.contextmanager
