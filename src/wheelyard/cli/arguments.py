@@ -156,6 +156,7 @@ def _add_wheel_commands(add: object) -> None:
 def _add_yard_commands(add: object) -> None:
     assert callable(add)
     add("index", "Write the yard's index anew; only pages that changed are written.")
+    add("page", "Write the page on which people find wheels, at the top of the index.")
     wheel = "its filename, path or identifier"
     show = add("show", "Show all that the yard knows of a wheel, and how to install it.")
     show.add_argument("wheel", metavar="WHEEL", help=wheel)
@@ -188,6 +189,8 @@ def _add_yard_commands(add: object) -> None:
     publish.add_argument("--level", choices=LEVELS, help=text)
     text = "also wheels that were built without a sandbox"
     publish.add_argument("--unsandboxed", action="store_true", help=text)
+    text = "also logs of failed builds, which the page then leads to"
+    publish.add_argument("--logs", action="store_true", help=text)
     publish.add_argument("--dry-run", action="store_true", help="only show what would be done")
     take = add("import", "Check wheels that another yard made, and take them in.")
     take.add_argument("wheels", nargs="+", type=Path, metavar="FILE", help="beside their records")

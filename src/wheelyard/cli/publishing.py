@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from wheelyard.cli.output import print_json, print_lines, print_table
-from wheelyard.cli.session import opened_yard
+from wheelyard.cli.session import open_farm, opened_yard
 from wheelyard.cli.telling import make_progress
 from wheelyard.errors import UsageError
 from wheelyard.machine.disk import readable_size
@@ -15,16 +15,20 @@ from wheelyard.network.open_store import open_object_store
 from wheelyard.network.opening import open_settings
 from wheelyard.shipping.publish import Publisher, Wishes
 from wheelyard.shipping.shelf import ReleaseShelf, Shelf, StoreShelf
+from wheelyard.yard.coverage import coverage, find_failures
+from wheelyard.yard.index import PAGE_NAME
+from wheelyard.yard.page import page_html
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from wheelyard.network.object_store import ObjectStore
     from wheelyard.network.opening import UserSettings
     from wheelyard.shipping.publish import PublishPlan
     from wheelyard.shipping.site import Site
 
+LOGS = "logs/"
 _GITHUB = re.compile(r"github:(?P<repository>[A-Za-z0-9-]+/[A-Za-z0-9._-]+)")
 
 
@@ -68,11 +72,31 @@ def open_publisher(arguments: argparse.Namespace, env: Mapping[str, str]) -> Pub
     """Open where the command line says that index and wheels go."""
     settings = open_settings(env, options=arguments.network)
     store = open_object_store(arguments.target, settings=settings.indexes, env=settings.env)
-    return Publisher(store=store, shelf=_shelf(arguments, settings, store), extra_pages=_no_pages)
+    return Publisher(
+        store=store,
+        shelf=_shelf(arguments, settings, store),
+        extra_pages=_pages(arguments, env),
+    )
 
 
-def _no_pages(_site: Site) -> Mapping[str, bytes]:
-    return {}
+def _pages(
+    arguments: argparse.Namespace, env: Mapping[str, str]
+) -> Callable[[Site], Mapping[str, bytes]]:
+    """Return what makes the coverage page, and the logs that it leads to, of a site."""
+    yard, farm = opened_yard(arguments, env), open_farm(arguments)
+    with_logs = getattr(arguments, "logs", False)
+
+    def make(site: Site) -> Mapping[str, bytes]:
+        failures = find_failures(yard, log_urls=LOGS if with_logs else "")
+        pages = {
+            failure.log_url: yard.log_path(failure.identifier).read_bytes()
+            for failure in failures
+            if failure.log_url
+        }
+        pages[PAGE_NAME] = page_html(coverage(site.shown, farm, failures))
+        return pages
+
+    return make
 
 
 def _shelf(arguments: argparse.Namespace, settings: UserSettings, store: ObjectStore) -> Shelf:
@@ -138,7 +162,12 @@ def yank_published(arguments: argparse.Namespace, env: Mapping[str, str]) -> Non
     """Mark wheels of a published index as yanked, or take the mark away."""
     settings = open_settings(env, options=arguments.network)
     store = open_object_store(arguments.at, settings=settings.indexes, env=settings.env)
-    publisher = Publisher(store=store, shelf=StoreShelf(store), extra_pages=_no_pages)
+    farm = open_farm(arguments)
+    publisher = Publisher(
+        store=store,
+        shelf=StoreShelf(store),
+        extra_pages=lambda site: {PAGE_NAME: page_html(coverage(site.shown, farm))},
+    )
     reason = None if arguments.undo else arguments.reason
     names = [publisher.yank(wheel, reason=reason).filename for wheel in arguments.wheels]
     if arguments.json:

@@ -77,6 +77,17 @@ def index(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     print_lines((yard.index_dir.absolute() / "simple").as_uri())
 
 
+def page(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
+    """Write the page on which people find wheels."""
+    from wheelyard.yard.page import write_page  # noqa: PLC0415 - others do without
+
+    path = write_page(opened_yard(arguments, env), open_farm(arguments))
+    if arguments.json:
+        print_json({"path": str(path), "size": path.stat().st_size})
+        return
+    print_lines(path.absolute().as_uri())
+
+
 def explain(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Say what a job is made from and how it stands."""
     farm = open_farm(arguments)
@@ -197,5 +208,6 @@ COMMANDS = {
     "explain": explain,
     "index": index,
     "log": log,
+    "page": page,
     "smoke": smoke,
 }

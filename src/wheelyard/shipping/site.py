@@ -151,4 +151,5 @@ def stale_pages(keys: Iterable[str], pages: Mapping[str, bytes]) -> tuple[str, .
 def headers_of(key: str) -> ObjectHeaders:
     """Return what a page is served with."""
     name = key.rpartition("/")[2]
-    return ObjectHeaders(content_type=_TYPES.get(name, _HTML), cache_control=_CHANGING)
+    plain = _TYPES[SUMS_NAME] if name.endswith(".log") else _HTML
+    return ObjectHeaders(content_type=_TYPES.get(name, plain), cache_control=_CHANGING)

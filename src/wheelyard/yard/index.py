@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 INDEX_FORMAT: Final = 2
 """Raised when pages come to say something else of the same records."""
 STATE_NAME: Final = "state.json"
+PAGE_NAME: Final = "index.html"
+"""The coverage page, at the top of the index beside its folders."""
 
 
 class IndexState(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,7 +155,7 @@ class _Writing:
         """Remove pages that no record asks for any more, and what a crash left."""
         if projects is None:
             lists = {page for root in roots for page in root_pages(root, ())}
-            wanted = {self._folder / name for name in (*pages, *lists, STATE_NAME)}
+            wanted = {self._folder / name for name in (*pages, *lists, STATE_NAME, PAGE_NAME)}
             _remove_others(self._folder, wanted)
             return
         for root, names in roots.items():

@@ -14,20 +14,8 @@ from wheelyard.model.record import TestLevel
 
 COMMANDS = (
     *("adopt", "build", "check", "clean", "doctor", "explain", "fetch", "fill", "import", "index"),
-    *(
-        "list",
-        "log",
-        "matrix",
-        "plan",
-        "prune",
-        "publish",
-        "remove",
-        "schema",
-        "show",
-        "smoke",
-        "update",
-    ),
-    *("verify", "yank"),
+    *("list", "log", "matrix", "page", "plan", "prune", "publish", "remove", "schema", "show"),
+    *("smoke", "update", "verify", "yank"),
 )
 
 
