@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import functools
+import gzip
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from wheelyard.model.index_entry import read_entry
 from wheelyard.model.record import (
     BuildRecord,
     Built,
@@ -33,8 +35,10 @@ from wheelyard.model.record import (
     RecordedToolkit,
 )
 from wheelyard.model.releases import torch_releases
+from wheelyard.yard.coverage import coverage
 from wheelyard.yard.folder import Yard, open_yard
 from wheelyard.yard.index import update_index, write_index
+from wheelyard.yard.page import page_html
 
 SIZES = (10_000, 20_000)
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
@@ -157,6 +161,63 @@ def measure(step: str, folder: Path, size: int) -> None:
     print(json.dumps({"step": step, "size": size, "seconds": seconds, "MiB": peak, "pages": pages}))
 
 
+def measure_page(folder: Path, size: int) -> None:
+    """Write the page of that many wheels and look at it in Chromium, on a phone's screen."""
+    # Imported here: the tests' browser is no part of the distribution.
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from chromium import find_chromium, open_page  # noqa: PLC0415
+
+    entries = [read_entry(record.to_json(), origin="") for record in make_records(size)]
+    started = time.perf_counter()
+    content = page_html(coverage(entries, None))
+    written = time.perf_counter() - started
+    figures: dict[str, object] = {
+        "step": "page",
+        "size": size,
+        "seconds": round(written, 2),
+        "bytes": len(content),
+        "gzipped": len(gzip.compress(content)),
+    }
+    if find_chromium() is not None:
+        path = folder / "page.html"
+        path.write_bytes(content)
+        with open_page() as page:
+            page.show(width=390, height=844, dark=False)
+            figures |= {"load ms": [], "filter ms": [], "choose ms": []}
+            for _ in range(5):
+                page.open(path.as_uri())
+                load = "performance.getEntriesByType('navigation')[0].loadEventEnd"
+                figures["load ms"] += [round(page.evaluate(load))]  # type: ignore[operator]
+            for kind, script in (("filter ms", FILTER), ("choose ms", CHOOSE)):
+                figures[kind] = page.evaluate(script)
+            figures["heap MiB"] = page.evaluate("performance.memory.usedJSHeapSize / 2**20 | 0")
+    print(json.dumps(figures))
+
+
+_UNTIL_DRAWN = """
+  const drawn = () => new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+  const timed = async act => { const at = performance.now(); act(); await drawn();
+    return +(performance.now() - at).toFixed(1); };
+"""
+FILTER = f"""(async () => {{ {_UNTIL_DRAWN}
+  const search = document.getElementById("search"), took = [];
+  const type = text => {{ search.value = text; search.dispatchEvent(new Event("input")); }};
+  for (const text of ["e", "ex", "extension-1", "extension-1 cp312 2.15", "zzz", ""])
+    took.push(await timed(() => type(text)));
+  return took; }})()"""
+"""What somebody types, from the key to the picture, key by key."""
+CHOOSE = f"""(async () => {{ {_UNTIL_DRAWN}
+  const took = [];
+  for (const axis of ["python", "torch", "gpu"]) {{
+    const inputs = document.querySelectorAll(`#${{axis}} input`);
+    took.push(await timed(() => inputs[inputs.length >> 1].click()));
+  }}
+  const name = document.getElementById("name");
+  const other = () => {{ name.selectedIndex = 7; name.dispatchEvent(new Event("change")); }};
+  took.push(await timed(other));
+  return took; }})()"""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
@@ -172,6 +233,7 @@ def main() -> None:
             for step in ("first", "again", "update"):
                 command = [sys.executable, __file__, "--step", step, folder, str(size)]
                 subprocess.run(command, check=True, env=os.environ)
+            measure_page(Path(folder), size)
 
 
 if __name__ == "__main__":
