@@ -35,7 +35,9 @@ def main() -> None:
     parser.add_argument("--pythons", default="3.10,3.11,3.12,3.13")
     parser.add_argument("--torches", default="2.11.0+cu130,2.12.1+cu130,2.13.0+cu130")
     parser.add_argument("--gpu-archs", default="")
-    parser.add_argument("--without-bare", action="store_true", help="the bare builds take longest")
+    parser.add_argument(
+        "--bare", type=int, help="how many of the bare builds to run, which take longest (all)"
+    )
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     print(f"{platform.machine()}, {usable_cores()} cores, Python {platform.python_version()}")
@@ -71,10 +73,14 @@ def compare_pythons(arguments: argparse.Namespace) -> None:
         (f"{len(pythons)} Pythons, empty cache", *_figures(together, alone), ""),
     ]
     rows += [(f"of these {python}", "", "", "", "", _misses(records, python)) for python in pythons]
-    if not arguments.without_bare:
-        bare = [bench.build_bare(job) for job in bench.jobs(select)]
-        whole = Took(wall=sum(one.wall for one in bare), cpu=sum(one.cpu for one in bare))
-        rows.append((f"{len(bare)} bare, one by one", *_figures(whole, alone), ""))
+    bare = [bench.build_bare(job) for job in bench.jobs(select)[: arguments.bare]]
+    if bare:
+        part = len(bare) / len(pythons)
+        whole = Took(
+            wall=sum(one.wall for one in bare) / part, cpu=sum(one.cpu for one in bare) / part
+        )
+        counted = f"{len(bare)} run, times {1 / part:g}" if part < 1 else "one by one"
+        rows.append((f"{len(pythons)} bare, {counted}", *_figures(whole, alone), ""))
         rows.append(("together, of bare", *_figures(together, whole), ""))
     title = f"{arguments.recipe} {arguments.version}, torch {TORCH}, {' '.join(archs)}"
     print_table(title, ("build", *_FIGURES, "compiled: CUDA, PTX, CUBIN"), rows)

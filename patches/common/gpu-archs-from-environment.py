@@ -3,13 +3,15 @@
 Why: upstream appends a fixed list of -gencode flags, chosen by the version of nvcc alone. torch
 ignores TORCH_CUDA_ARCH_LIST as soon as an extension passes such flags of its own. So a build for
 one GPU compiles four to nine targets, holds no PTX for a GPU of tomorrow, and has sm_103, which is
-reported to compute wrong results (causal-conv1d issue 105). There is no setting for it. Seen in
-causal-conv1d 1.5.3.post1 to 1.7.0 and mamba-ssm 2.3.0 to 2.3.2.post1.
+reported to compute wrong results (causal-conv1d issue 105). There is no setting for it, or one that
+knows four targets and leaves out without a word what it does not know (FLASH_ATTN_CUDA_ARCHS). Seen
+in causal-conv1d 1.5.3.post1 to 1.7.0, mamba-ssm 2.3.0 to 2.3.2.post1 and flash-attn 2.7.4.post1 to
+2.8.3.post2.
 
 What: the statements ``LIST.append("-gencode")`` and ``LIST.append("arch=compute_...")``, with the
-version conditions that hold nothing else, become one ``LIST.extend(...)``. They are found by these
-names, not by their place, and every other byte of the file stays. A build without the variable
-stops and says so.
+conditions on versions and on such a setting that hold nothing else, become one
+``LIST.extend(...)``. They are found by these names, not by their place, and every other byte of the
+file stays. A build without the variable stops and says so.
 
     python gpu-archs-from-environment.py TREE
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 VARIABLE = "WHEELYARD_GENCODE"
 OPTION = "-gencode"
 TARGET = "arch=compute_"
-VERSION_MAKERS = ("Version", "parse")
+ASKED = ("Version", "parse", "cuda_archs")
 
 REPLACEMENT = f"""\
 if not os.environ.get("{VARIABLE}", "").split():
@@ -61,11 +63,12 @@ def appended(statement: ast.stmt) -> tuple[str, str] | None:
     return None
 
 
-def compares_versions(test: ast.expr) -> bool:
-    """Say whether a condition compares, and calls nothing but what makes a version."""
+def chooses_targets(test: ast.expr) -> bool:
+    """Say whether a condition compares, and calls nothing but versions and the setting."""
+    parts = test.values if isinstance(test, ast.BoolOp) else [test]
     called = [node.func for node in ast.walk(test) if isinstance(node, ast.Call)]
-    return isinstance(test, ast.Compare) and all(
-        isinstance(function, ast.Name) and function.id in VERSION_MAKERS for function in called
+    return all(isinstance(part, ast.Compare) for part in parts) and all(
+        isinstance(function, ast.Name) and function.id in ASKED for function in called
     )
 
 
@@ -74,7 +77,7 @@ def flags_of(statement: ast.stmt) -> list[tuple[str, str]]:
     found = appended(statement)
     if found is not None:
         return [found]
-    if not (isinstance(statement, ast.If) and compares_versions(statement.test)):
+    if not (isinstance(statement, ast.If) and chooses_targets(statement.test)):
         return []
     inner = [flags_of(child) for child in statement.body + statement.orelse]
     return [flag for flags in inner for flag in flags] if all(inner) else []

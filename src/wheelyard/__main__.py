@@ -60,9 +60,9 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
 
             building.COMMANDS[arguments.command](arguments, env)
         case "fill":
-            from wheelyard.cli import filling
+            from wheelyard.cli import engines
 
-            filling.fill(arguments, env)
+            engines.fill(arguments, env)
         case "check":
             from wheelyard.cli import checking
 
@@ -93,6 +93,10 @@ def _run_on_yard(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
             from wheelyard.cli import keeping
 
             keeping.COMMANDS[arguments.command](arguments, env)
+        case "accept":
+            from wheelyard.cli import accepting
+
+            accepting.accept(arguments, env)
         case "publish":
             from wheelyard.cli import publishing
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from wheelyard.abi.elf import ElfFile
 from wheelyard.yard.store import open_yard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from wheelyard.model.record import BuildRecord
 
@@ -62,14 +64,26 @@ def test_store_that_lies_holds_up_no_build(
 
 
 @pytest.mark.skipif(shutil.which("ccache") is None, reason="there is no ccache on PATH")
-def test_ccache_makes_the_same_wheel_and_finds_it_again(
+def test_ccache_makes_the_same_code_and_finds_it_again(
     built, wheelyard, farm: Path, tmp_path: Path
 ) -> None:
     options = ("tinyscale", "--farm", farm, "--compile-cache", "ccache")
     yards = [tmp_path / "first", tmp_path / "second"]
     for yard in yards:
         wheelyard("build", *options, "--yard", yard)
-    again = _records(yards[1])
-    assert again.sha256 == built[1]["sha256"]
+    first, again = map(_records, yards)
+    assert again.sha256 == first.sha256
+    assert _code(yards[1], tmp_path) == _code(built[0], tmp_path)
     assert set(again.origin.build.cache_hits) == {"CUDA", "C/C++"}
     assert again.origin.build.cache_misses == {}
+
+
+def _code(yard: Path, folder: Path) -> dict[str, bytes]:
+    """Return what the module runs and reads; its symbol table names a temporary file of nvcc's."""
+    (wheel,) = (yard / "wheels").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (member,) = (name for name in archive.namelist() if name.endswith(".so"))
+        module = ElfFile.open(Path(archive.extract(member, folder)))
+    sections = {name: module.section(name) for name in (".text", ".rodata", ".data", ".nv_fatbin")}
+    assert all(sections.values())
+    return {name: bytes(content) for name, content in sections.items()}

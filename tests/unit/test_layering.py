@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 HOUSE = Path(wheelyard.__file__).parent
 ROOMS = (
     *({"errors"}, {"log"}, {"files", "folders", "locking", "progress", "run"}),
-    *({"machine"}, {"model"}, {"farm"}, {"planning"}, {"network"}, {"sources"}, {"toolchain"}),
+    *(
+        {"machine"},
+        {"model"},
+        {"farm"},
+        {"planning"},
+        {"network"},
+        {"upstreams"},
+        {"sources"},
+        {"toolchain"},
+    ),
     *(
         {"abi"},
         {"wheels"},
@@ -24,6 +33,7 @@ ROOMS = (
         {"workshop"},
         {"survey"},
         {"stages"},
+        {"missing"},
         {"pipeline"},
     ),
     *({"scheduling"}, {"engines"}, {"doctor"}, {"cli"}, {"__main__"}),

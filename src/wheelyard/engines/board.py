@@ -22,6 +22,9 @@ class Row:
     job: str
     started: float
     expected: float
+    """Seconds of its own work."""
+    is_leader: bool = True
+    """Others wait for device code, and so for longer than they work."""
     stage: str = "starting"
     done: int = 0
     total: int = 0
@@ -40,23 +43,27 @@ class Board:
         self.cores_used = 0.0
         self.memory = 0
         self.memory_used = 0
-        self._expected: dict[str, float] = {}
+        self._jobs: dict[str, events.Expected] = {}
         self._waiting: dict[str, float] = {}
 
     @property
     def total(self) -> int:
-        return len(self._expected)
+        return len(self._jobs)
 
     def tell(self, event: AnyEvent) -> None:
         """Take notice of an event."""
         match event:
             case events.FillStarted():
                 self.cores, self.memory = event.cores, event.memory
-                self._expected = {item.job: item.seconds for item in event.jobs}
-                self._waiting = dict(self._expected)
+                self._jobs = {item.job: item for item in event.jobs}
+                self._waiting = {item.job: item.seconds for item in event.jobs}
             case events.JobStarted():
-                expected = self._waiting.pop(event.job, 0.0)
-                self.rows[event.job] = Row(job=event.job, started=event.time, expected=expected)
+                self.rows[event.job] = Row(
+                    job=event.job,
+                    started=event.time,
+                    expected=self._waiting.pop(event.job, 0.0),
+                    is_leader=self._jobs[event.job].leader,
+                )
             case events.Stage(state="begin") if event.job in self.rows:
                 self.rows[event.job].stage = event.name
             case events.Step() if event.job in self.rows:
@@ -99,7 +106,9 @@ class Board:
 
     def lines(self, now: float, *, width: int) -> tuple[str, ...]:
         """Return the lines to show, none longer than ``width``."""
-        rows = [_line(row, now, width=width) for row in self.rows.values()]
+        longest = max(map(len, self.rows), default=0)
+        width_of_names = min(longest, max(_SHORTEST, width - _RIGHT))
+        rows = [_line(row, now, names=width_of_names)[:width] for row in self.rows.values()]
         return (*rows, self.totals(now)[:width])
 
     def totals(self, now: float) -> str:
@@ -115,12 +124,12 @@ class Board:
         return f"{text}; {_clock(left)} left" if left and self.rows else text
 
 
-def _line(row: Row, now: float, *, width: int) -> str:
+def _line(row: Row, now: float, *, names: int) -> str:
     steps = f"{row.done}/{row.total}" if row.total and row.stage == "build" else ""
-    times = f"{_clock(now - row.started)}/{_clock(row.expected)}"
-    memory = f"{_gib(row.memory)}G"
-    name = shorten(row.job, max(_SHORTEST, width - _RIGHT))
-    return f"{name} {row.stage:<9} {steps:>7} {times:>12} {memory:>5}"[:width]
+    expected = f"/{_clock(row.expected)}" if row.is_leader else ""
+    times = f"{_clock(now - row.started)}{expected}"
+    name = shorten(row.job, names)
+    return f"{name} {row.stage:<9} {steps:>7} {times:>12} {_gib(row.memory)}G"
 
 
 def shorten(identifier: str, width: int) -> str:

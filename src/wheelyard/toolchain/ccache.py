@@ -32,7 +32,6 @@ class Ccache:
     def variables(self, places: Places, *, compilers: str) -> dict[str, str]:
         """It digests the compiler that it calls, but not what nvcc calls in turn."""
         return {
-            "CCACHE_BASEDIR": str(places.base),
             "CCACHE_COMPILERCHECK": f"string:{compilers}",
             "CCACHE_DIR": str(places.cache),
             "CCACHE_MAXSIZE": CACHE_SIZE,

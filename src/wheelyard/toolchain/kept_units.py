@@ -28,6 +28,7 @@ _PYTHON_HEADERS = re.compile(
 _INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"\n]+)[>"]', re.MULTILINE)
 _PYTHON_FOLDER = re.compile(r"/include/python3[.]\d+t?/?$")
 _OUTPUTS = frozenset({"-o", "--output-file", "-odir", "-MF"})
+_TREE = "/source/"
 _MOST_WORDS = 4
 _MOST_SOURCES = 3
 
@@ -112,18 +113,18 @@ def explain_misses(
 
 
 def found_units(steps: Sequence[CacheStep]) -> tuple[str, ...]:
-    """Return the sources none of whose steps had to be compiled."""
+    """Return the sources of the tree none of whose steps had to be compiled."""
     device = {call.source: not call.compiled for call in _calls(steps)}
     host = {
         _below_the_tree(source): step.hit is True
         for step in steps
-        if (source := source_of(step.arguments)) and not is_device_source(source)
+        if _TREE in (source := source_of(step.arguments)) and not is_device_source(source)
     }
     return tuple(sorted(name for name, found in (host | device).items() if found))
 
 
 def _below_the_tree(source: str) -> str:
-    return source.rpartition("/source/")[2]
+    return source.rpartition(_TREE)[2]
 
 
 def _calls(steps: Sequence[CacheStep]) -> list[_Call]:

@@ -10,10 +10,16 @@ from wheelyard.wheels.findings import Expectation
 
 if TYPE_CHECKING:
     from wheelyard.model.job import Job
+    from wheelyard.wheels.values import RepairedWheel
 
 
-def make_expectation(job: Job, *, platform_tag: str) -> Expectation:
+def make_expectation(job: Job, wheel: RepairedWheel) -> Expectation:
     """Return what recipe, cell and revision say of the wheel, with the tag that repair found."""
+    return expect_platform(job, wheel.platform_tag)
+
+
+def expect_platform(job: Job, platform_tag: str) -> Expectation:
+    """Return the same for a wheel that names this platform; the check judges whether it holds."""
     cell, contents = job.cell, job.version.contents
     revision = job.version.revision
     return Expectation(
@@ -23,7 +29,7 @@ def make_expectation(job: Job, *, platform_tag: str) -> Expectation:
         build_tag=str(revision) if revision else None,
         extensions=contents.extensions,
         top_levels=contents.top_levels,
-        requires=(job.torch_requirement, *contents.requires),
+        requires=(job.torch_requirement, *contents.requires_with(cell.torch.cuda)),
         entry_points=contents.entry_points,
         gpu_archs=job.gpu_archs,
         machine=cell.machine,

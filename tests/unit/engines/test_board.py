@@ -44,6 +44,12 @@ def test_running_job_is_one_line_with_steps_time_and_memory() -> None:
     assert len(lines) == 2
 
 
+def test_job_that_waits_for_its_leader_is_promised_no_time() -> None:
+    board = _board()
+    board.tell(events.JobStarted(time=100.0, job=JOBS[1], log="/a/log"))
+    assert board.lines(190.0, width=120)[1].split() == [JOBS[1], "starting", "1:30", "0.0G"]
+
+
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     board = _board()

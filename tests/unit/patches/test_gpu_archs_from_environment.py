@@ -59,6 +59,20 @@ TAIL = """\
 flags = ["-O3"] + options
 """
 
+SETTING = """\
+def cuda_archs():
+    return os.environ.get("TARGETS", "80;90").split(";")
+
+
+if "80" in cuda_archs():
+    options.append("-gencode")
+    options.append("arch=compute_80,code=sm_80")
+if use_cuda is not None:
+    if nvcc >= Version("11.8") and "90" in cuda_archs():
+        options.append("-gencode")
+        options.append("arch=compute_90,code=sm_90")
+"""
+
 LINES_TO_TAIL = (HEAD + TARGETS).count("\n")
 LINES_TO_END = (HEAD + TARGETS + TAIL).count("\n")
 
@@ -94,6 +108,16 @@ def run_setup(path: Path) -> object:
 def test_flags_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_tree(tmp_path, HEAD + TARGETS + TAIL)
     monkeypatch.setenv("WHEELYARD_GENCODE", HOPPER)
+    assert apply(tmp_path) == 0
+    assert run_setup(path) == ["-O3", "-O2", *HOPPER.split(), "-lineinfo"]
+
+
+def test_targets_of_a_setting_come_from_the_environment_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_tree(tmp_path, HEAD + SETTING + TAIL.replace("\n    ", "\n"))
+    monkeypatch.setenv("WHEELYARD_GENCODE", HOPPER)
+    monkeypatch.setenv("TARGETS", "no such target")
     assert apply(tmp_path) == 0
     assert run_setup(path) == ["-O3", "-O2", *HOPPER.split(), "-lineinfo"]
 
@@ -204,6 +228,11 @@ def test_the_mode_stays_and_a_hard_link_keeps_the_old_text(tmp_path: Path) -> No
             id="condition-asks-something-else",
         ),
         pytest.param(
+            HEAD + TARGETS.replace('nvcc <= Version("12.9")', "nvcc <= nvcc or wanted()") + TAIL,
+            "found 2, at lines 15, 17",
+            id="condition-asks-more-than-the-setting",
+        ),
+        pytest.param(
             HEAD + TARGETS.replace("options.append", "others.append", 2) + TAIL,
             "one list of flags, found options, others at line 14",
             id="two-lists",
@@ -288,6 +317,7 @@ def test_the_patch_reads_as_python_3_9() -> None:
     [
         *("causal-conv1d-1.5.3.post1", "causal-conv1d-1.6.1", "causal-conv1d-1.7.0"),
         *("mamba-ssm-2.3.0", "mamba-ssm-2.3.2.post1"),
+        *("flash-attn-2.7.4.post1", "flash-attn-2.8.3", "flash-attn-2.8.3.post2"),
     ],
 )
 def test_the_real_sdist_loses_its_targets_and_nothing_else(
@@ -308,6 +338,9 @@ def test_the_real_sdist_loses_its_targets_and_nothing_else(
     matcher = difflib.SequenceMatcher(a=before, b=after, autojunk=False)
     ((_, *place),) = [code for code in matcher.get_opcodes() if code[0] != "equal"]
     removed, added = before[place[0] : place[1]], after[place[2] : place[3]]
-    assert all(re.search(r"-gencode|arch=compute_|if bare_metal_version", line) for line in removed)
+    expected = (
+        r"-gencode|arch=compute_|if bare_metal_version|if .*cuda_archs\(\)|if CUDA_HOME is not"
+    )
+    assert all(re.search(expected, line) for line in removed)
     assert added[-1].strip() == 'cc_flag.extend(os.environ["WHEELYARD_GENCODE"].split())'
     assert not any("arch=compute_" in line for line in after)

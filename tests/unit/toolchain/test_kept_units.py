@@ -77,6 +77,11 @@ def test_host_source_is_found_when_the_cache_had_it() -> None:
         assert found_units([step]) == (("csrc/binding.cpp",) if hit else ())
 
 
+def test_file_that_nvcc_made_on_its_way_is_no_source() -> None:
+    words = ("-c", "/wy/build/tmp/nvcc1/x_0.cudafe1.cpp", "-o", "scale.o")
+    assert found_units([CacheStep(name="scale.o", arguments=words, hit=True)]) == ()
+
+
 def test_flag_that_differs_is_named(tmp_path: Path) -> None:
     reasons = _reasons(tmp_path, _steps(python="3.13", flags=["-DNEW=1"], key="other"))
     assert reasons == (f"csrc/scale.cu: otherwise than for {FIRST}: +-DNEW=1",)
