@@ -153,12 +153,13 @@ def measure(step: str, folder: Path, size: int) -> None:
     record = make_record(0, 999, _torch_builds()[-1], "3.12")
     if step == "update":
         put(yard, record)
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     summary = update_index(yard, (record.filename,)) if step == "update" else write_index(yard)
-    seconds = time.perf_counter() - started
+    seconds, used = time.perf_counter() - started, time.process_time() - used
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     pages = summary.pages_written, summary.pages_total
-    print(json.dumps({"step": step, "size": size, "seconds": seconds, "MiB": peak, "pages": pages}))
+    figures = {"step": step, "size": size, "seconds": round(seconds, 3), "CPU": round(used, 3)}
+    print(json.dumps({**figures, "MiB": round(peak), "pages": pages}))
 
 
 def measure_page(folder: Path, size: int) -> None:
