@@ -55,6 +55,10 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
             from wheelyard.cli import building
 
             building.COMMANDS[arguments.command](arguments, env)
+        case "probe":
+            from wheelyard.cli import probing
+
+            probing.COMMANDS[arguments.command](arguments, env)
         case "fill":
             from wheelyard.cli import filling
 

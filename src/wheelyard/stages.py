@@ -50,19 +50,28 @@ from wheelyard.wheels.check import check as check_wheel
 from wheelyard.wheels.describing import describe
 from wheelyard.wheels.expecting import make_expectation
 from wheelyard.wheels.findings import Surroundings
+from wheelyard.wheels.probe import probe_source
 from wheelyard.wheels.repair import repair_wheel
 from wheelyard.wheels.smoke import SmokeRequest, smoke_test
 from wheelyard.wheels.staging import stage_wheel
 from wheelyard.wheels.surrounding import torch_candidates
 from wheelyard.wheels.values import CheckedWheel, TestLevel, UpstreamWheel
 from wheelyard.yard.index import write_index
-from wheelyard.yard.recording import Compiled, Made, make_record, make_report
+from wheelyard.yard.recording import (
+    Compiled,
+    Made,
+    ProbeMade,
+    make_probe_record,
+    make_record,
+    make_report,
+)
 from wheelyard.yard.store import store_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from wheelyard.model.job import Job
+    from wheelyard.model.probe_record import ProbeRecord
     from wheelyard.planning.estimate import Estimate
     from wheelyard.planning.fingerprint import PlanFingerprint
     from wheelyard.progress import Progress
@@ -253,8 +262,8 @@ def _run_transformation(script: Path, tree: Path, *, toolchain: Toolchain, run: 
     )
 
 
-def build_request(run: Run, toolchain: Toolchain) -> BuildRequest:
-    """Decide how many compiles run at once, and say what the build will take."""
+def build_request(run: Run, toolchain: Toolchain, *, whole: bool = True) -> BuildRequest:
+    """Decide how many compiles run at once; say what a build of the ``whole`` will take."""
     job, workshop = run.job, run.workshop
     cores = usable_cores()
     compile_jobs = choose_compile_jobs(
@@ -265,7 +274,8 @@ def build_request(run: Run, toolchain: Toolchain) -> BuildRequest:
     )
     estimate = make_estimate(job, compile_jobs=compile_jobs)
     require_space(run.work, estimate.disk)
-    _say_estimate(job, estimate, run.stages.progress)
+    if whole:
+        _say_estimate(job, estimate, run.stages.progress)
     if toolchain.sandbox.level is SandboxLevel.NONE:
         run.stages.progress.say(
             "warning: no sandbox on this machine (`wheelyard doctor` says why): the build scripts "
@@ -354,6 +364,19 @@ def build(
         cache=cache,
         compile_jobs=request.compile_jobs,
     )
+
+
+def probe(run: Run, patched: PatchedSource, request: BuildRequest) -> ProbeRecord:
+    """Compile what the recipe names for a probe, and write down what compiled."""
+    probed = probe_source(patched, request, on_step=run.stages.progress.step)
+    made = ProbeMade(
+        job=run.job,
+        fingerprint=run.fingerprint,
+        patched=patched,
+        toolchain=request.toolchain,
+        created=_now(),
+    )
+    return make_probe_record(probed, made)
 
 
 def _jobs(number: int) -> str:
@@ -452,8 +475,12 @@ def made_of(
         runtime=runtime,
         seconds=run.stages.seconds,
         locks=locks,
-        created=dt.datetime.now(dt.UTC).replace(microsecond=0),
+        created=_now(),
     )
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC).replace(microsecond=0)
 
 
 def store(run: Run, tested: TestedWheel, made: Made) -> StoredWheel:

@@ -39,7 +39,7 @@ def build(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     from wheelyard.pipeline import build_job  # noqa: PLC0415 - imports every room
 
     workshop = open_workshop(arguments, open_farm(arguments), env)
-    job, reasons = _job(arguments, workshop)
+    job, reasons = job_asked_for(arguments, workshop)
     with telling(job, arguments, log=workshop.yard.log_path(job.identifier)) as teller:
         progress = teller.progress
         progress.say(f"building {job.identifier}")
@@ -52,7 +52,8 @@ def build(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
         show_outcome(outcome, workshop, as_json=arguments.json)
 
 
-def _job(arguments: argparse.Namespace, workshop: Workshop) -> tuple[Job, tuple[str, ...]]:
+def job_asked_for(arguments: argparse.Namespace, workshop: Workshop) -> tuple[Job, tuple[str, ...]]:
+    """Return the job of ``--job``, or the one that recipe and cell mean, with the reasons."""
     if arguments.job is None:
         if arguments.recipe is None:
             msg = "Name a recipe, or a job with --job ID. `wheelyard list` shows the recipes."

@@ -9,6 +9,7 @@ import shutil
 from typing import TYPE_CHECKING, assert_never
 
 from wheelyard.cli.output import print_json, print_lines, print_table
+from wheelyard.cli.probing import print_probe
 from wheelyard.cli.session import open_farm, open_workshop, yard_folder
 from wheelyard.errors import InputFileError, UnknownNameError
 from wheelyard.folders import remove_tree
@@ -19,6 +20,7 @@ from wheelyard.planning.plan import expand_matrix
 from wheelyard.survey import survey
 from wheelyard.wheels.smoke import describe_machine
 from wheelyard.yard.index import write_index
+from wheelyard.yard.probes import find_probe
 from wheelyard.yard.reports import add_report
 from wheelyard.yard.store import StoredWheel, Yard, open_yard
 
@@ -84,7 +86,8 @@ def explain(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     stored = workshop.yard.find(identifier=arguments.identifier)
     jobs, unwanted = expand_matrix(farm.recipes, farm.matrix)
     job = next((item for item in jobs if item.identifier == arguments.identifier), None)
-    if job is None and stored is None:
+    probed = find_probe(workshop.yard, arguments.identifier)
+    if job is None and stored is None and probed is None:
         for item in unwanted:
             if f"{item.version.label}-{item.cell.identifier}" == arguments.identifier:
                 print_lines(f"not built: {item.reason}")
@@ -95,6 +98,8 @@ def explain(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
         _print_standing(survey((job,), workshop))
     if stored is not None:
         _print_record(stored, workshop)
+    elif probed is not None:
+        print_probe(probed)
 
 
 def _print_standing(found: Survey) -> None:

@@ -22,7 +22,7 @@ FORMAT = 1
 WRITERS = "store"
 """The lock of whoever adds to the yard; no identifier is that short."""
 
-_FOLDERS = frozenset({"index", "locks", "logs", "records", "reports", "wheels"})
+_FOLDERS = frozenset({"index", "locks", "logs", "probes", "records", "reports", "wheels"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +60,11 @@ class Yard:
 
     def record_path(self, filename: str) -> Path:
         return self.records_dir / f"{filename}.json"
+
+    @property
+    def probes_dir(self) -> Path:
+        """Records of probes: what was compiled of jobs that there may be no wheel of."""
+        return self.path / "probes"
 
     def reports_dir(self, sha256: str) -> Path:
         return self.path / "reports" / sha256

@@ -39,11 +39,14 @@ def _apply(tree: Path) -> int | str:
 
 
 def _said(setup: Path, targets: str) -> list[str]:
-    command = [sys.executable, setup]
-    env = {"TARGETS": targets}
-    return subprocess.run(
-        command, env=env, check=True, capture_output=True, text=True
-    ).stdout.splitlines()
+    done = subprocess.run(
+        [sys.executable, setup],
+        env={"TARGETS": targets},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.splitlines()
 
 
 @pytest.mark.parametrize(
