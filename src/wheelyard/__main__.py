@@ -51,18 +51,14 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
             from wheelyard.cli import listing
 
             listing.COMMANDS[arguments.command](arguments, env)
-        case "build":
+        case "build" | "probe":
             from wheelyard.cli import building
 
             building.COMMANDS[arguments.command](arguments, env)
-        case "probe":
-            from wheelyard.cli import probing
-
-            probing.COMMANDS[arguments.command](arguments, env)
         case "fill":
-            from wheelyard.cli import filling
+            from wheelyard.cli import engines
 
-            filling.fill(arguments, env)
+            engines.fill(arguments, env)
         case "check":
             from wheelyard.cli import checking
 
@@ -71,6 +67,10 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
             from wheelyard.cli import adopting
 
             adopting.adopt(arguments, env)
+        case "accept":
+            from wheelyard.cli import accepting
+
+            accepting.accept(arguments, env)
         case "fetch":
             from wheelyard.cli import fetching
 

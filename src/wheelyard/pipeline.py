@@ -28,10 +28,12 @@ from wheelyard.stages import (
     patch,
     probe,
     repair,
+    report_again,
     runtime_for,
     share_compiled,
     smoke,
     store,
+    take_out,
     toolchain_for,
 )
 from wheelyard.wheels.adopt import judge, take_in
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
     from wheelyard.model.job import Job
     from wheelyard.model.probe_record import ProbeRecord
+    from wheelyard.model.record import TestReport
     from wheelyard.progress import Progress
     from wheelyard.stages import Adoption
     from wheelyard.wheels.adopt import JudgedWheel
@@ -128,6 +131,21 @@ def adopt_wheel(adoption: Adoption, workshop: Workshop, progress: Progress) -> O
     )
 
 
+def test_again(stored: StoredWheel, job: Job, workshop: Workshop, progress: Progress) -> TestReport:
+    """Check and try a wheel of the yard on this machine, and add what came of it."""
+    run = Run.of(job, workshop.fingerprint(job), workshop, Stages(progress))
+    stages = run.stages
+    with job_context(job.identifier), _alone(run):
+        remove_tree(run.work)
+        taken = stages.timed("take out", lambda: take_out(run, stored))
+        runtime = stages.timed("torch", lambda: runtime_for(run))
+        checked = stages.timed("check", lambda: check(run, taken, runtime))
+        tested = stages.timed("smoke", lambda: smoke(run, checked, runtime))
+        report = report_again(run, tested)
+        remove_tree(run.work)
+    return report
+
+
 def _make_once(
     run: Run,
     *,
@@ -154,7 +172,7 @@ def _make_once(
 def _alone(run: Run) -> AbstractContextManager[int]:
     """Keep other processes from the job's folder."""
     lock = run.work.with_name(f"{run.work.name}.lock")
-    return held(lock, what=f"the other build of {run.job.identifier}")
+    return held(lock, what=f"work on {run.job.identifier}")
 
 
 def _in_fresh_folder(run: Run, make: Callable[[Run], T]) -> T:
@@ -226,7 +244,8 @@ def _probe_stages(run: Run) -> ProbeRecord:
 def _adopt_stages(run: Run, judged: JudgedWheel) -> StoredWheel:
     stages = run.stages
     # a lock that is missing is known before anything is made
-    wanted = (torch_lock(run.job.cell.torch), runtime_lock_request(run.job.version))
+    torch = run.job.cell.torch
+    wanted = (torch_lock(torch), runtime_lock_request(run.job.version, torch.cuda))
     locks = {str(one.path): run.workshop.farm.lock(one).sha256 for one in wanted}
     adopted = take_in(judged, folder=run.work / "upstream", log_path=run.log_path)
     repaired = stages.timed("repair", lambda: repair(run, adopted))

@@ -18,11 +18,12 @@ from wheelyard.errors import (
     UsageError,
     WheelyardError,
 )
-from wheelyard.files import disk_errors, file_sha256
+from wheelyard.files import copy_file, disk_errors, file_sha256
 from wheelyard.folders import remove_tree
 from wheelyard.locking import held
 from wheelyard.machine.cores import usable_cores
 from wheelyard.machine.disk import readable_size, require_space
+from wheelyard.machine.folders import work_folder
 from wheelyard.machine.gpu import find_driver
 from wheelyard.machine.memory import available_memory
 from wheelyard.machine.namespaces import SandboxLevel
@@ -55,7 +56,7 @@ from wheelyard.wheels.repair import repair_wheel
 from wheelyard.wheels.smoke import SmokeRequest, smoke_test
 from wheelyard.wheels.staging import stage_wheel
 from wheelyard.wheels.surrounding import torch_candidates
-from wheelyard.wheels.values import CheckedWheel, TestLevel, UpstreamWheel
+from wheelyard.wheels.values import CheckedWheel, RepairedWheel, TestLevel, UpstreamWheel
 from wheelyard.yard.index import write_index
 from wheelyard.yard.recording import (
     Compiled,
@@ -65,6 +66,7 @@ from wheelyard.yard.recording import (
     make_record,
     make_report,
 )
+from wheelyard.yard.reports import add_report
 from wheelyard.yard.store import store_wheel
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
 
     from wheelyard.model.job import Job
     from wheelyard.model.probe_record import ProbeRecord
+    from wheelyard.model.record import TestReport
     from wheelyard.planning.estimate import Estimate
     from wheelyard.planning.fingerprint import PlanFingerprint
     from wheelyard.progress import Progress
@@ -80,7 +83,7 @@ if TYPE_CHECKING:
     from wheelyard.toolchain.shared_cache import Moved, SharedCache
     from wheelyard.toolchain.values import Runtime, Toolchain
     from wheelyard.wheels.adopt import AdoptionWish
-    from wheelyard.wheels.values import AdoptedWheel, BuiltWheel, RepairedWheel, TestedWheel
+    from wheelyard.wheels.values import AdoptedWheel, BuiltWheel, TestedWheel
     from wheelyard.workshop import Workshop
     from wheelyard.yard.store import StoredWheel
 
@@ -129,7 +132,7 @@ class Run:
             job=job,
             fingerprint=fingerprint,
             workshop=workshop,
-            work=workshop.cache / "work" / job.identifier,
+            work=work_folder(workshop.env) / job.identifier,
             log_path=workshop.yard.log_path(job.identifier),
             stages=stages,
         )
@@ -210,7 +213,7 @@ def requirements_for(job: Job, workshop: Workshop, runtime: Runtime) -> Path:
     """Return the folder of what the job's wheel requires beside torch, for its smoke test."""
     farm = workshop.farm
     torch = None if job.foreign_torch else farm.lock(torch_lock(job.cell.torch))
-    lock = farm.lock(runtime_lock_request(job.version))
+    lock = farm.lock(runtime_lock_request(job.version, job.cell.torch.cuda))
     return provide_requirements(
         without(lock.text, frozenset() if torch is None else torch.names),
         interpreter=runtime.interpreter,
@@ -385,8 +388,9 @@ def _jobs(number: int) -> str:
 
 def _say_estimate(job: Job, estimate: Estimate, progress: Progress) -> None:
     archs = " ".join(str(arch) for arch in job.gpu_archs)
+    what = f"for GPU targets {archs}" if archs else "host code"
     progress.say(
-        f"compiling for GPU targets {archs} with {estimate.compile_jobs} jobs: about "
+        f"compiling {what} with {estimate.compile_jobs} jobs: about "
         f"{estimate.seconds / 60:.0f} min, {estimate.memory / 2**30:.0f} GiB of memory and "
         f"{estimate.disk / 2**30:.0f} GiB of disk with an empty compile cache"
     )
@@ -455,11 +459,11 @@ def smoke(run: Run, checked: CheckedWheel, runtime: Runtime) -> TestedWheel:
 
 
 def _smoke_level(job: Job, workshop: Workshop) -> tuple[TestLevel, tuple[Path, ...]]:
-    """Run on the GPU where there is one that the wheel has code for."""
+    """Run on the GPU where there is one that the wheel has code for, or that needs none of it."""
     driver = find_driver(workshop.env)
     built_for = {(arch.major, arch.minor) for arch in job.gpu_archs}
     gpus = () if driver is None else tuple(GpuArch.parse(gpu.arch) for gpu in driver.gpus)
-    if any((gpu.major, gpu.minor) in built_for for gpu in gpus):
+    if any(not built_for or (gpu.major, gpu.minor) in built_for for gpu in gpus):
         return TestLevel.ran_on_gpu, tuple(sorted(Path("/dev").glob("nvidia*")))
     return TestLevel.imported, ()
 
@@ -483,13 +487,38 @@ def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC).replace(microsecond=0)
 
 
+def take_out(run: Run, stored: StoredWheel) -> RepairedWheel:
+    """Copy a wheel of the yard to where it is tried again, its bytes verified."""
+    path = run.work / "stored" / stored.path.name
+    path.parent.mkdir(parents=True)
+    if not copy_file(stored.path, path, sha256=stored.record.sha256):
+        msg = f"{stored.path} has not the sha256 {stored.record.sha256} of its record."
+        raise IntegrityError(msg)
+    return RepairedWheel(
+        path=path,
+        sha256=stored.record.sha256,
+        version=stored.record.version,
+        platform_tag=path.stem.rpartition("-")[2],
+        external_libraries=(),
+        grafted_libraries=(),
+        policy_symbols=(),
+    )
+
+
+def report_again(run: Run, tested: TestedWheel) -> TestReport:
+    """Add the report of a wheel that was tried again."""
+    report = make_report(tested, created=_now())
+    add_report(run.workshop.yard, report)
+    return report
+
+
 def store(run: Run, tested: TestedWheel, made: Made) -> StoredWheel:
     yard = run.workshop.yard
     stored = store_wheel(
         yard,
         tested.wheel.wheel.path,
         record=make_record(tested, made),
-        report=make_report(tested, made),
+        report=make_report(tested, created=made.created),
     )
     write_index(yard)
     return stored

@@ -120,7 +120,9 @@ class _Fingerprints:
         self._locks: dict[tuple[str, str], tuple[str, str]] = {}
         self._redists: dict[CudaVersion, dict[str, str]] = {}
         self._patches: dict[str, str] = {}
-        self._of_versions: dict[str, tuple[tuple[LockRequest, ...], Inputs]] = {}
+        self._of_versions: dict[
+            tuple[str, CudaVersion], tuple[tuple[LockRequest, ...], Inputs]
+        ] = {}
 
     def of_group(self, job: Job) -> GroupFingerprint | LockError:
         name = job.identifier if job.version.patches_depend_on_python else job.group
@@ -149,12 +151,12 @@ class _Fingerprints:
         )
 
     def _of_version(self, job: Job) -> tuple[tuple[LockRequest, ...], Inputs]:
-        label = job.version.label
-        if label not in self._of_versions:
+        key = job.version.label, job.cell.torch.cuda
+        if key not in self._of_versions:
             digest = self._workshop.folder_digest(job)
             inputs = version_inputs(job.version, folder_digest=digest)
-            self._of_versions[label] = version_locks(job.version), inputs
-        return self._of_versions[label]
+            self._of_versions[key] = version_locks(job.version, job.cell.torch.cuda), inputs
+        return self._of_versions[key]
 
     def _lock(self, request: LockRequest) -> tuple[str, str]:
         key = request.kind, request.name

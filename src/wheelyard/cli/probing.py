@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wheelyard.cli.building import job_asked_for
+from wheelyard.cli.choosing import job_asked_for
 from wheelyard.cli.output import print_json, print_lines, print_table, readable_seconds
 from wheelyard.cli.session import open_farm, open_workshop
 from wheelyard.cli.telling import make_progress
@@ -55,6 +55,3 @@ def _to_json(record: ProbeRecord) -> dict[str, object]:
         "seconds": record.seconds,
         "units": [{"seconds": unit.seconds, "source": unit.source} for unit in record.units],
     }
-
-
-COMMANDS = {"probe": probe}

@@ -35,6 +35,11 @@ def update(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
 
         update_symbols(arguments, env)
         return
+    if arguments.kind == "releases":
+        from wheelyard.cli.updating_releases import update_releases  # noqa: PLC0415 - as above
+
+        update_releases(arguments, env)
+        return
     farm = open_farm(arguments)
     workshop = open_workshop(arguments, farm, env)
     resolving = uv_environment(workshop.indexes, workshop.env, resolving=True)
@@ -85,7 +90,14 @@ def wanted_locks(farm: Farm) -> Iterator[LockRequest]:
     for recipe in farm.recipes:
         for version in recipe.versions:
             yield build_lock_request(version)
-            yield runtime_lock_request(version)
+            taken = [
+                torch.cuda
+                for torch in torches
+                if not version.conditions.reasons_against_torch(torch)
+            ]
+            # without a torch of the matrix, still the lock that a build with --env needs
+            cudas = {cuda.major: cuda for cuda in taken or [torches[0].cuda]}
+            yield from {runtime_lock_request(version, cuda): None for cuda in cudas.values()}
 
 
 def redist_locks(farm: Farm) -> Iterator[LockRequest]:

@@ -122,12 +122,16 @@ def build_lock_request(version: RecipeVersion) -> LockRequest:
     )
 
 
-def runtime_lock_request(version: RecipeVersion) -> LockRequest:
-    """The lock of what a recipe version's wheel requires beside torch, for the smoke test."""
-    requires = version.contents.requires
+def runtime_lock_request(version: RecipeVersion, cuda: CudaVersion) -> LockRequest:
+    """The lock of what a recipe version's wheel requires beside torch, for the smoke test.
+
+    Nearly always it is the same for every CUDA, and named so.
+    """
+    contents = version.contents
+    requires = contents.requires_with(cuda)
     return LockRequest(
         kind="runtime",
-        name=version.label,
+        name=f"{version.label}-cu{cuda.major}" if contents.depends_on_cuda else version.label,
         requirements=tuple(
             sorted(str(item) for item in requires if item.name not in _BROUGHT_BY_TORCH)
         ),

@@ -12,6 +12,7 @@ from packaging.utils import NormalizedName, canonicalize_name, is_normalized_nam
 from packaging.version import InvalidVersion, Version
 
 from wheelyard.errors import ImpossibleCellError, InputFileError, UnknownNameError, UsageError
+from wheelyard.model.asset_name import AssetTemplate, UpstreamReleases
 from wheelyard.model.cell import CudaVersion, GpuArch
 from wheelyard.model.recipe_file import (
     BuildTable,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _ANY = SpecifierSet()
+CUDA_MAJOR = "{cuda-major}"
+"""What a recipe writes where a requirement's name follows CUDA, as ``core-cu{cuda-major}``."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,9 +71,20 @@ class Contents:
 
     extensions: tuple[str, ...]
     top_levels: frozenset[str]
-    requires: tuple[Requirement, ...]
-    """Beside torch."""
+    requires: tuple[str, ...]
+    """Beside torch, as the recipe has them: ``{cuda-major}`` stands for that of the cell."""
     entry_points: frozenset[str]
+
+    @property
+    def depends_on_cuda(self) -> bool:
+        """Whether wheels for two CUDA majors require different distributions."""
+        return any(CUDA_MAJOR in text for text in self.requires)
+
+    def requires_with(self, cuda: CudaVersion) -> tuple[Requirement, ...]:
+        """Return what a wheel for that CUDA requires beside torch."""
+        return tuple(
+            Requirement(text.replace(CUDA_MAJOR, str(cuda.major))) for text in self.requires
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,9 +154,11 @@ class RecipeVersion:
     contents: Contents
     patches: tuple[Patch, ...]
     gpu_archs: tuple[tuple[CudaVersion, tuple[GpuArch, ...]], ...]
-    """Default targets from each CUDA release on, ascending."""
+    """Default targets from each CUDA release on, ascending; none where there is no device code."""
     gpu_arch_range: SpecifierSet = _ANY
     """The targets that it has code for."""
+    releases: UpstreamReleases | None = None
+    """Where upstream publishes wheels of its own."""
     label: str = dataclasses.field(init=False, compare=False, repr=False)
     """How locks and messages name it, for example ``causal-conv1d-1.7.0``."""
     patches_depend_on_python: bool = dataclasses.field(init=False, compare=False, repr=False)
@@ -168,6 +184,8 @@ class RecipeVersion:
 
     def default_gpu_archs(self, cuda: CudaVersion) -> tuple[GpuArch, ...]:
         """Return the targets built for ``cuda`` when nobody asks for others."""
+        if not self.gpu_archs:
+            return ()
         for since, archs in reversed(self.gpu_archs):
             if since <= cuda:
                 return archs
@@ -290,12 +308,24 @@ def _parse_version(
         patches=tuple(patch for patch in patches if patch.covers(version)),
         gpu_archs=_parse_gpu_archs(parser, file),
         gpu_arch_range=parser.specifier(f"{path}.gpu-archs", table.gpu_archs),
+        releases=_parse_releases(parser, file),
     )
     for reason in parsed.reasons_against_gpu_archs(
         arch for _, archs in parsed.gpu_archs for arch in archs
     ):
         parser.refuse("gpu-archs", f"{parsed.label} {reason}")
     return parsed
+
+
+def _parse_releases(parser: _Parser, file: RecipeFile) -> UpstreamReleases | None:
+    table = file.releases
+    if table is None:
+        return None
+    return UpstreamReleases(
+        repository=table.repository,
+        tag=table.tag,
+        template=parser.parse("releases.asset", table.asset, AssetTemplate.parse),
+    )
 
 
 def _parse_source(
@@ -347,12 +377,22 @@ def _parse_build(parser: _Parser, build: BuildTable, table: VersionTable) -> Bui
 def _parse_contents(parser: _Parser, file: RecipeFile, table: VersionTable) -> Contents:
     wheel = file.wheel
     requires = wheel.requires if table.requires is None else table.requires
+    top_levels = wheel.top_levels if table.top_levels is None else table.top_levels
     return Contents(
-        extensions=wheel.extensions,
-        top_levels=frozenset(wheel.top_levels),
-        requires=parser.requirements("wheel.requires", requires),
+        extensions=wheel.extensions if table.extensions is None else table.extensions,
+        top_levels=frozenset(top_levels),
+        requires=tuple(
+            _parse_template(parser, f"wheel.requires[{number}]", text)
+            for number, text in enumerate(requires)
+        ),
         entry_points=frozenset(wheel.entry_points),
     )
+
+
+def _parse_template(parser: _Parser, path: str, text: str) -> str:
+    """Make sure that a requirement is one with a CUDA major put in; normalize it without."""
+    parsed = parser.parse(path, text.replace(CUDA_MAJOR, "12"), Requirement)
+    return text if CUDA_MAJOR in text else str(parsed)
 
 
 def _parse_gpu_archs(
@@ -366,8 +406,6 @@ def _parse_gpu_archs(
             parser.refuse(path, "The list of GPU targets is empty")
         archs = {parser.parse(path, text, GpuArch.parse) for text in texts}
         parsed.append((cuda, tuple(sorted(archs))))
-    if not parsed:
-        parser.refuse("gpu-archs", "Give the default GPU targets from at least one CUDA on")
     return tuple(sorted(parsed))
 
 

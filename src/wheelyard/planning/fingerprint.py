@@ -164,7 +164,7 @@ def _identity(version: RecipeVersion) -> dict[str, object]:
         "contents": {
             "entry_points": sorted(contents.entry_points),
             "extensions": sorted(contents.extensions),
-            "requires": sorted(str(item) for item in contents.requires),
+            "requires": sorted(contents.requires),
             "top_levels": sorted(contents.top_levels),
         },
         "recipe": version.label,

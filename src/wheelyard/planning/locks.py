@@ -49,7 +49,7 @@ def toolkit_lock(cuda: CudaVersion) -> LockRequest | None:
 
 def job_locks(job: Job) -> tuple[LockRequest, ...]:
     """Every lock that decides the job's content; a foreign torch has none of its own."""
-    return (*torch_and_toolkit_locks(job), *version_locks(job.version))
+    return (*torch_and_toolkit_locks(job), *version_locks(job.version, job.cell.torch.cuda))
 
 
 def torch_and_toolkit_locks(job: Job) -> tuple[LockRequest, ...]:
@@ -59,6 +59,6 @@ def torch_and_toolkit_locks(job: Job) -> tuple[LockRequest, ...]:
     return tuple(request for request in (torch, toolkit) if request is not None)
 
 
-def version_locks(version: RecipeVersion) -> tuple[LockRequest, ...]:
-    """The locks of a recipe version, whatever the cell."""
-    return build_lock_request(version), runtime_lock_request(version)
+def version_locks(version: RecipeVersion, cuda: CudaVersion) -> tuple[LockRequest, ...]:
+    """The locks of a recipe version, whatever else the cell says."""
+    return build_lock_request(version), runtime_lock_request(version, cuda)

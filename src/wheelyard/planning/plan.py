@@ -8,7 +8,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from wheelyard.errors import ImpossibleCellError, UnknownNameError
+from wheelyard.errors import ImpossibleCellError, UnknownNameError, UsageError
 from wheelyard.model.cell import Cell
 from wheelyard.model.job import Job
 from wheelyard.model.possibility import (
@@ -102,6 +102,9 @@ def make_job(
     foreign_torch: bool = False,
 ) -> Job:
     """Return the job, or raise with the reason and the nearest cell that is possible."""
+    if gpu_archs and not version.gpu_archs:
+        msg = f"{version.label} has no device code: there are no GPU targets to choose."
+        raise UsageError(msg)
     archs = gpu_archs or version.default_gpu_archs(cell.torch.cuda)
     reasons = _reasons_against_gpu_archs(version, archs)
     if not foreign_torch:
@@ -207,7 +210,7 @@ def _groups(recipes: Iterable[Recipe], matrix: Matrix) -> Iterator[_Group]:
             archs = _usable_gpu_archs(version, torch)
             for machine in matrix.machines:
                 pythons = having[torch.label, machine]
-                if not archs or reasons_against_build(torch, machine, archs):
+                if archs is None or reasons_against_build(torch, machine, archs):
                     pythons = ()
                 elif refused:
                     pythons = tuple(python for python in pythons if python not in refused)
@@ -215,7 +218,7 @@ def _groups(recipes: Iterable[Recipe], matrix: Matrix) -> Iterator[_Group]:
                     version=version,
                     torch=torch,
                     machine=machine,
-                    gpu_archs=archs,
+                    gpu_archs=archs or (),
                     pythons=pythons,
                 )
 
@@ -228,14 +231,14 @@ def _pythons_of(torch: TorchBuild, machine: Machine, matrix: Matrix) -> tuple[Py
     )
 
 
-def _usable_gpu_archs(version: RecipeVersion, torch: TorchBuild) -> tuple[GpuArch, ...]:
-    """Return the default targets; none where the version does not take this torch at all."""
+def _usable_gpu_archs(version: RecipeVersion, torch: TorchBuild) -> tuple[GpuArch, ...] | None:
+    """Return the default targets; None where the version does not take this torch at all."""
     if version.conditions.reasons_against_torch(torch):
-        return ()
+        return None
     try:
         return version.default_gpu_archs(torch.cuda)
     except ImpossibleCellError:
-        return ()
+        return None
 
 
 def _by_priority(jobs: Iterable[Job], matrix: Matrix) -> tuple[Job, ...]:
@@ -255,11 +258,27 @@ def _why_impossible(version: RecipeVersion, cell: Cell) -> str:
     return ""
 
 
-def select_jobs(jobs: Iterable[Job], select: str) -> tuple[Job, ...]:
-    """Return the jobs whose identifier matches ``select``, in their order; none is an error."""
+def select_jobs(jobs: Iterable[Job], *patterns: str) -> tuple[Job, ...]:
+    """Return the jobs whose identifier matches any pattern, in their order; none is an error."""
     jobs = tuple(jobs)
-    selected = tuple(job for job in jobs if fnmatchcase(job.identifier, select))
+    names = {pattern for pattern in patterns if not set(pattern) & set("*?[")}
+    globs = [pattern for pattern in patterns if pattern not in names]
+    selected = tuple(
+        job
+        for job in jobs
+        if job.identifier in names or any(fnmatchcase(job.identifier, glob) for glob in globs)
+    )
     if not selected:
-        msg = f"No job matches {select!r}. `wheelyard matrix` shows the {len(jobs)} there are."
+        what = ", ".join(map(repr, patterns))
+        msg = f"No job matches {what}. `wheelyard matrix` shows the {len(jobs)} there are."
         raise UnknownNameError(msg)
     return selected
+
+
+def select_unwanted(unwanted: Iterable[Unwanted], *patterns: str) -> tuple[Unwanted, ...]:
+    """Return those combinations that would be named so, if they could be."""
+    return tuple(
+        item
+        for item in unwanted
+        if any(fnmatchcase(f"{item.version.label}-{item.cell.identifier}", one) for one in patterns)
+    )

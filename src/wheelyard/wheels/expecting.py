@@ -15,17 +15,21 @@ if TYPE_CHECKING:
 
 def make_expectation(job: Job, wheel: RepairedWheel) -> Expectation:
     """Return what recipe, cell and revision say of the wheel, with the tag that repair found."""
+    return expect_platform(job, wheel.platform_tag)
+
+
+def expect_platform(job: Job, platform_tag: str) -> Expectation:
+    """Return the same for a wheel that names this platform; the check judges whether it holds."""
     cell, contents = job.cell, job.version.contents
     revision = job.version.revision
-    platform_tag = wheel.platform_tag.partition(".")[0]
     return Expectation(
         name=job.version.recipe,
         version=job.wheel_version,
-        tag=Tag(cell.python.python_tag, cell.python.abi_tag, platform_tag),
+        tag=Tag(cell.python.python_tag, cell.python.abi_tag, platform_tag.partition(".")[0]),
         build_tag=str(revision) if revision else None,
         extensions=contents.extensions,
         top_levels=contents.top_levels,
-        requires=(job.torch_requirement, *contents.requires),
+        requires=(job.torch_requirement, *contents.requires_with(cell.torch.cuda)),
         entry_points=contents.entry_points,
         gpu_archs=job.gpu_archs,
         machine=cell.machine,

@@ -183,8 +183,8 @@ def _patches(patched: PatchedSource) -> tuple[RecordedPatch, ...]:
     return tuple(RecordedPatch(name=patch.name, sha256=patch.sha256) for patch in patched.patches)
 
 
-def make_report(tested: TestedWheel, made: Made) -> TestReport:
-    """Return the report of the smoke test that let the wheel into the yard."""
+def make_report(tested: TestedWheel, *, created: dt.datetime) -> TestReport:
+    """Return the report of a smoke test: of the first one, or of a later one."""
     wheel = tested.wheel.wheel
     description = tested.report.machine_description
     return TestReport(
@@ -195,5 +195,5 @@ def make_report(tested: TestedWheel, made: Made) -> TestReport:
         machine_description=description,
         measurements=tuple(dict(item) for item in tested.report.measurements),
         seconds=round(tested.report.seconds, 3),
-        created=made.created,
+        created=created,
     )

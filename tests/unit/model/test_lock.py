@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from wheelyard.model.lock import LockRequest
     from wheelyard.model.recipe import Recipe
 
+CUDA = CudaVersion(13, 0)
+
 TEXT = """\
 # wheelyard lock of: x; Python >= 3.10; x86_64
 filelock==3.20.0 ; sys_platform == 'linux' \\
@@ -91,16 +93,27 @@ def test_build_lock_has_the_frontend_beside_the_recipe_s_requirements(probe: Rec
 
 
 def test_runtime_lock_has_what_the_wheel_requires(probe: Recipe) -> None:
-    request = runtime_lock_request(probe.version("1.0"))
+    request = runtime_lock_request(probe.version("1.0"), CUDA)
     assert request.requirements == ("packaging",)
     assert str(request.path) == "locks/runtime/probe-1.0.txt"
 
 
+def test_runtime_lock_is_one_for_each_cuda_major_where_requirements_follow_it(
+    probe: Recipe,
+) -> None:
+    version = probe.version("1.0")
+    contents = dataclasses.replace(version.contents, requires=("core-cu{cuda-major}==1.0",))
+    version = dataclasses.replace(version, contents=contents)
+    request = runtime_lock_request(version, CUDA)
+    assert request.requirements == ("core-cu13==1.0",)
+    assert str(request.path) == "locks/runtime/probe-1.0-cu13.txt"
+
+
 def test_what_torch_brings_is_not_locked_twice(probe: Recipe) -> None:
     version = probe.version("1.0")
-    requires = (Requirement("triton>=3.5"), Requirement("einops"))
+    requires = ("triton>=3.5", "einops")
     contents = dataclasses.replace(version.contents, requires=requires)
-    request = runtime_lock_request(dataclasses.replace(version, contents=contents))
+    request = runtime_lock_request(dataclasses.replace(version, contents=contents), CUDA)
     assert request.requirements == ("einops",)
 
 
@@ -114,7 +127,7 @@ def test_locks_of_a_version_serve_no_python_that_it_does_not_take(
     conditions = dataclasses.replace(version.conditions, python=SpecifierSet(python))
     version = dataclasses.replace(version, conditions=conditions)
     assert build_lock_request(version).python == oldest
-    assert runtime_lock_request(version).python == oldest
+    assert runtime_lock_request(version, CUDA).python == oldest
 
 
 def test_toolkit_lock_serves_both_machines() -> None:

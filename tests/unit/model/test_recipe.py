@@ -131,12 +131,22 @@ def test_recipe_without_versions_is_refused(
         parse_text(f"versions = []\n{text}")
 
 
-def test_recipe_without_gpu_targets_is_refused(
+def test_recipe_without_gpu_targets_has_no_device_code(
     parse_text: Callable[[str], Recipe], recipe_text: str
 ) -> None:
     text = recipe_text.replace('"12.0" = ["8.0", "9.0"]\n"12.8" = ["9.0", "8.0", "12.0"]\n', "")
-    with pytest.raises(InputFileError, match=r"from at least one CUDA on - at `\$\.gpu-archs`"):
-        parse_text(text)
+    assert parse_text(text).version(None).default_gpu_archs(CudaVersion(13, 0)) == ()
+
+
+def test_requirement_may_follow_the_cuda_major(
+    parse_text: Callable[[str], Recipe], recipe_text: str
+) -> None:
+    text = recipe_text.replace('["packaging"]', '["packaging", "core-cu{cuda-major}==1.1"]')
+    contents = parse_text(text).version("1.1").contents
+    assert contents.depends_on_cuda
+    for cuda in (CudaVersion(12, 8), CudaVersion(13, 0)):
+        names = [str(item) for item in contents.requires_with(cuda)]
+        assert names == ["packaging", f"core-cu{cuda.major}==1.1"]
 
 
 def test_newest_version_comes_first_whatever_the_order_of_the_file(probe: Recipe) -> None:
@@ -192,6 +202,18 @@ def test_requirements_of_a_version_replace_those_of_the_recipe(
     recipe = parse_text(text)
     assert [str(item) for item in recipe.version("1.0").contents.requires] == ["einops"]
     assert [str(item) for item in recipe.version("1.1").contents.requires] == ["packaging"]
+
+
+def test_contents_of_a_version_replace_those_of_the_recipe(
+    parse_text: Callable[[str], Recipe], recipe_text: str
+) -> None:
+    keys = 'version = "1.0"\nextensions = ["core"]\ntop-levels = ["core", "probe"]'
+    recipe = parse_text(recipe_text.replace('version = "1.0"', keys))
+    contents, usual = recipe.version("1.0").contents, recipe.version("1.1").contents
+    assert contents.extensions == ("core",)
+    assert contents.top_levels == {"core", "probe"}
+    assert usual.extensions == ("probe_cuda",)
+    assert usual.top_levels == {"probe", "probe_cuda"}
 
 
 def test_memory_per_job_is_given_in_gibibytes(probe: Recipe) -> None:

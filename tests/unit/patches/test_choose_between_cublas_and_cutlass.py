@@ -39,13 +39,9 @@ def _apply(tree: Path) -> int | str:
 
 
 def _said(setup: Path, targets: str) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, setup],
-        env={"TARGETS": targets},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, str(setup)]
+    env = {"TARGETS": targets}
+    done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
     return done.stdout.splitlines()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wheelyard.errors import ImpossibleCellError, UnknownNameError
+from wheelyard.errors import ImpossibleCellError, UnknownNameError, UsageError
 from wheelyard.model.cell import Cell, PythonVersion, TorchBuild, parse_gpu_archs
 from wheelyard.model.decode import decode_table
 from wheelyard.model.matrix import Matrix, parse_matrix
@@ -161,6 +161,29 @@ def test_version_without_gpu_targets_for_a_cuda_is_impossible_there(
     jobs, unwanted = expand_matrix([parse_text(text)], matrix)
     assert not jobs
     assert "has GPU targets from CUDA 12.8 on, not for CUDA 12.4" in unwanted[-1].reason
+
+
+def _without_device_code(recipe_text: str) -> str:
+    return recipe_text.replace('"12.0" = ["8.0", "9.0"]\n"12.8" = ["9.0", "8.0", "12.0"]\n', "")
+
+
+def test_version_without_device_code_is_wanted_without_gpu_targets(
+    parse_text: Callable[[str], Recipe], recipe_text: str
+) -> None:
+    recipe = parse_text(_without_device_code(recipe_text))
+    matrix = _matrix('[axes]\npython = ["3.12"]\ntorch = ["2.11.0+cu130"]\n')
+    jobs, unwanted = expand_matrix([recipe], matrix)
+    cell = "cp312-torch2.11.0-cu130-x86_64"
+    assert [job.identifier for job in jobs] == [f"probe-1.1-{cell}", f"probe-1.0-{cell}"]
+    assert all(item.reason for item in unwanted)
+
+
+def test_gpu_targets_for_no_device_code_are_refused(
+    parse_text: Callable[[str], Recipe], recipe_text: str
+) -> None:
+    version = parse_text(_without_device_code(recipe_text)).version("1.1")
+    with pytest.raises(UsageError, match=r"probe-1\.1 has no device code"):
+        make_job(version, _cell("3.12", "2.11.0+cu130"), gpu_archs=parse_gpu_archs("9.0"))
 
 
 def test_what_the_farm_wants_is_what_is_stored(

@@ -1,0 +1,101 @@
+"""Read setup.py without network, without git and without compiling anything.
+
+Why: three extensions call ``git submodule update`` without looking at its outcome, so that a build
+without network fails much later for a header; and the NCCL ones compile a probe with torch's
+``load`` whenever setup.py is imported, for metadata too, into a cache outside of the build.
+
+What: the submodules that the recipe names are there already, so these calls become a look whether
+they are; and the version of NCCL is the one that torch tells. Its headers are those of the NCCL
+wheel that torch requires.
+"""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import sys
+from pathlib import Path
+
+QUESTION = "get_nccl_version"
+
+
+class PatchError(Exception):
+    """Why the file cannot be changed, as a sentence without the name of the file."""
+
+
+def find_changes(tree: ast.Module) -> list[tuple[ast.AST, str]]:
+    """Return the calls of git, and the calls of load with what is asked of their results."""
+    nodes = list(ast.walk(tree))
+    updates = [node for node in nodes if calls(node, "run", in_module="subprocess")]
+    updates = [(node, submodule(node)) for node in updates if submodule(node)]
+    probes = [node for node in nodes if calls(node, "load")]
+    questions = [
+        node
+        for node in nodes
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == QUESTION
+    ]
+    if not updates or not probes or len(questions) != len(probes):
+        msg = (
+            f"looked for `git submodule update`, found {len(updates)}; for load(), found "
+            f"{len(probes)}, and for as many {QUESTION}(), found {len(questions)}"
+        )
+        raise PatchError(msg)
+    return [
+        *(
+            (node, f"os.stat(os.path.join(this_dir, {path!r}, 'LICENSE.txt'))")
+            for node, path in updates
+        ),
+        *((node, "None  # torch tells its NCCL") for node in probes),
+        *((node, "tuple(torch.cuda.nccl.version())[:2]") for node in questions),
+    ]
+
+
+def calls(node: ast.AST, name: str, *, in_module: str = "") -> bool:
+    """Say whether a node calls ``name()`` or ``in_module.name()``."""
+    wanted = f"{in_module}.{name}" if in_module else name
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == wanted
+
+
+def submodule(call: ast.Call) -> str:
+    """Return the path that ``git submodule update --init PATH`` is given, or nothing."""
+    try:
+        command = ast.literal_eval(call.args[0])
+    except (IndexError, ValueError):
+        return ""
+    return command[-1] if command[:-1] == ["git", "submodule", "update", "--init"] else ""
+
+
+def replace(source: bytes, changes: list[tuple[ast.AST, str]]) -> bytes:
+    """Return the source with each node replaced by its text, in the last place first."""
+    starts = [0]
+    for line in source.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    for node, text in sorted(changes, key=lambda change: change[0].lineno, reverse=True):
+        begin = starts[node.lineno - 1] + node.col_offset
+        end = starts[node.end_lineno - 1] + node.end_col_offset
+        source = source[:begin] + text.encode() + source[end:]
+    ast.parse(source)
+    return source
+
+
+def main(arguments: list[str]) -> int | str:
+    """Return what the process exits with."""
+    path = Path(arguments[0], "setup.py")
+    try:
+        source = path.read_bytes()
+        changed = replace(source, find_changes(ast.parse(source)))
+    except OSError as error:
+        return f"{path}: looked for this file: {error.strerror}"
+    except PatchError as error:
+        return f"{path}: {error}"
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_bytes(changed)
+    shutil.copymode(path, unfinished)
+    unfinished.replace(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
