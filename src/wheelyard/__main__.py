@@ -55,7 +55,7 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
             from wheelyard.cli import listing
 
             listing.COMMANDS[arguments.command](arguments, env)
-        case "build":
+        case "build" | "probe":
             from wheelyard.cli import building
 
             building.COMMANDS[arguments.command](arguments, env)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from wheelyard.errors import YardError
 from wheelyard.folders import remove_tree
@@ -26,6 +26,7 @@ from wheelyard.stages import (
     check,
     made_of,
     patch,
+    probe,
     repair,
     report_again,
     runtime_for,
@@ -36,19 +37,25 @@ from wheelyard.stages import (
     toolchain_for,
 )
 from wheelyard.wheels.adopt import judge, take_in
+from wheelyard.wheels.probe import require_probe
 from wheelyard.workshop import changed_since
 from wheelyard.yard.index import update_index
+from wheelyard.yard.probes import put_probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from wheelyard.model.job import Job
+    from wheelyard.model.probe_record import ProbeRecord
     from wheelyard.model.record import TestReport
     from wheelyard.progress import Progress
     from wheelyard.stages import Adoption
     from wheelyard.wheels.adopt import JudgedWheel
     from wheelyard.workshop import Workshop
     from wheelyard.yard.store import StoredWheel
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +81,24 @@ def build_job(job: Job, workshop: Workshop, progress: Progress) -> Outcome:
         make=_build_stages,
         started=started,
     )
+
+
+def probe_job(job: Job, workshop: Workshop, progress: Progress) -> ProbeRecord:
+    """Compile what the recipe names of a job, and write down in the yard that it compiles.
+
+    No wheel comes of it. One process at a time builds or probes a job.
+    """
+    fingerprint = workshop.fingerprint(job)
+    run = Run.of(job, fingerprint, workshop, Stages(progress))
+    run = dataclasses.replace(
+        run,
+        # the log of a build stays
+        log_path=workshop.yard.log_path(f"{job.identifier}.probe"),
+    )
+    with job_context(job.identifier), _alone(run):
+        record = _in_fresh_folder(run, _probe_stages)
+        put_probe(workshop.yard, record)
+    return record
 
 
 def adopt_wheel(adoption: Adoption, workshop: Workshop, progress: Progress) -> Outcome:
@@ -110,10 +135,7 @@ def test_again(stored: StoredWheel, job: Job, workshop: Workshop, progress: Prog
     """Check and try a wheel of the yard on this machine, and add what came of it."""
     run = Run.of(job, workshop.fingerprint(job), workshop, Stages(progress))
     stages = run.stages
-    with (
-        job_context(job.identifier),
-        held(run.work.with_name(f"{run.work.name}.lock"), what=f"work on {job.identifier}"),
-    ):
+    with job_context(job.identifier), _alone(run):
         remove_tree(run.work)
         taken = stages.timed("take out", lambda: take_out(run, stored))
         runtime = stages.timed("torch", lambda: runtime_for(run))
@@ -132,7 +154,7 @@ def _make_once(
     started: float,
 ) -> Outcome:
     """Return the job's wheel, made by at most one process."""
-    identifier, work, yard = run.job.identifier, run.work, run.workshop.yard
+    identifier, yard = run.job.identifier, run.workshop.yard
     with job_context(identifier):
         stored = find()
         if stored is not None:
@@ -140,17 +162,28 @@ def _make_once(
                 yard, (stored.record.filename,)
             )  # a run that was killed may not have come so far
             return _outcome(run, stored, made=False, started=started)
-        with held(work.with_name(f"{work.name}.lock"), what=f"the other build of {identifier}"):
+        with _alone(run):
             stored = find()
             made = stored is None
             if stored is None:
                 _refuse_second(run)
-                remove_tree(work)
-                work.mkdir(parents=True)
-                run.log_path.unlink(missing_ok=True)
-                stored = make(run)
-                remove_tree(work)
+                stored = _in_fresh_folder(run, make)
     return _outcome(run, stored, made=made, started=started)
+
+
+def _alone(run: Run) -> AbstractContextManager[int]:
+    """Keep other processes from the job's folder."""
+    lock = run.work.with_name(f"{run.work.name}.lock")
+    return held(lock, what=f"work on {run.job.identifier}")
+
+
+def _in_fresh_folder(run: Run, make: Callable[[Run], T]) -> T:
+    remove_tree(run.work)
+    run.work.mkdir(parents=True)
+    run.log_path.unlink(missing_ok=True)
+    made = make(run)
+    remove_tree(run.work)
+    return made
 
 
 def _outcome(run: Run, stored: StoredWheel, *, made: bool, started: float) -> Outcome:
@@ -198,6 +231,17 @@ def _build_stages(run: Run) -> StoredWheel:
     tested = stages.timed("smoke", lambda: smoke(run, checked, toolchain))
     made = made_of(run, compiled, toolchain, locks=locks)
     return stages.timed("store", lambda: store(run, tested, made))
+
+
+def _probe_stages(run: Run) -> ProbeRecord:
+    job, workshop, stages = run.job, run.workshop, run.stages
+    require_probe(job.version)
+    fetched = stages.timed("fetch", lambda: workshop.fetch(job))
+    toolchain = stages.timed("toolchain", lambda: toolchain_for(job, workshop, stages.progress))
+    patched = stages.timed("patch", lambda: patch(run, fetched, toolchain))
+    request = build_request(run, toolchain, whole=False)
+    stages.timed("bring", lambda: bring_compiled(run, request))
+    return stages.timed("probe", lambda: probe(run, patched, request))
 
 
 def _adopt_stages(run: Run, judged: JudgedWheel) -> StoredWheel:

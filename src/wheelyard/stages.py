@@ -52,13 +52,22 @@ from wheelyard.wheels.check import check as check_wheel
 from wheelyard.wheels.describing import describe
 from wheelyard.wheels.expecting import make_expectation
 from wheelyard.wheels.findings import Surroundings
+from wheelyard.wheels.probe import probe_source
 from wheelyard.wheels.repair import repair_wheel
 from wheelyard.wheels.smoke import SmokeRequest, smoke_test
 from wheelyard.wheels.staging import stage_wheel
 from wheelyard.wheels.surrounding import torch_candidates
 from wheelyard.wheels.values import CheckedWheel, RepairedWheel, TestLevel, UpstreamWheel
 from wheelyard.yard.index import update_index
-from wheelyard.yard.recording import Compiled, Made, make_record, make_report, record_origin
+from wheelyard.yard.recording import (
+    Compiled,
+    Made,
+    ProbeMade,
+    make_probe_record,
+    make_record,
+    make_report,
+    record_origin,
+)
 from wheelyard.yard.reports import add_report
 from wheelyard.yard.store import store_wheel
 
@@ -66,6 +75,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from wheelyard.model.job import Job
+    from wheelyard.model.probe_record import ProbeRecord
     from wheelyard.model.record import TestReport
     from wheelyard.planning.estimate import Estimate
     from wheelyard.planning.fingerprint import PlanFingerprint
@@ -257,8 +267,8 @@ def _run_transformation(script: Path, tree: Path, *, toolchain: Toolchain, run: 
     )
 
 
-def build_request(run: Run, toolchain: Toolchain) -> BuildRequest:
-    """Decide how many compiles run at once, and say what the build will take."""
+def build_request(run: Run, toolchain: Toolchain, *, whole: bool = True) -> BuildRequest:
+    """Decide how many compiles run at once; say what a build of the ``whole`` will take."""
     job, workshop = run.job, run.workshop
     cores = usable_cores()
     compile_jobs = choose_compile_jobs(
@@ -269,7 +279,8 @@ def build_request(run: Run, toolchain: Toolchain) -> BuildRequest:
     )
     estimate = make_estimate(job, compile_jobs=compile_jobs)
     require_space(run.work, estimate.disk)
-    _say_estimate(job, estimate, run.stages.progress)
+    if whole:
+        _say_estimate(job, estimate, run.stages.progress)
     if toolchain.sandbox.level is SandboxLevel.NONE:
         run.stages.progress.say(
             "warning: no sandbox on this machine (`wheelyard doctor` says why): the build scripts "
@@ -360,6 +371,19 @@ def build(
     )
 
 
+def probe(run: Run, patched: PatchedSource, request: BuildRequest) -> ProbeRecord:
+    """Compile what the recipe names for a probe, and write down what compiled."""
+    probed = probe_source(patched, request, on_step=run.stages.progress.step)
+    made = ProbeMade(
+        job=run.job,
+        fingerprint=run.fingerprint,
+        patched=patched,
+        toolchain=request.toolchain,
+        created=_now(),
+    )
+    return make_probe_record(probed, made)
+
+
 def _jobs(number: int) -> str:
     return "one compile at a time" if number == 1 else f"{number} compiles at once"
 
@@ -395,7 +419,7 @@ def check(run: Run, repaired: RepairedWheel, runtime: Runtime | None) -> Checked
     """Gate on the static check: a wheel that fails does not enter the yard."""
     report = check_wheel(
         repaired.path,
-        expectation=make_expectation(run.job, repaired),
+        expectation=make_expectation(run.job, platform_tag=repaired.platform_tag),
         surroundings=_surroundings(run.job, runtime) if runtime is not None else None,
         candidates=torch_candidates(run.job.cell.machine) if runtime is not None else (),
         scratch=run.work,
@@ -459,8 +483,12 @@ def made_of(
         runtime=runtime,
         seconds=run.stages.seconds,
         locks=locks,
-        created=dt.datetime.now(dt.UTC).replace(microsecond=0),
+        created=_now(),
     )
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC).replace(microsecond=0)
 
 
 def take_out(run: Run, stored: StoredWheel) -> RepairedWheel:
@@ -483,7 +511,7 @@ def take_out(run: Run, stored: StoredWheel) -> RepairedWheel:
 
 def report_again(run: Run, tested: TestedWheel) -> TestReport:
     """Add the report of a wheel that was tried again."""
-    report = make_report(tested, created=dt.datetime.now(dt.UTC).replace(microsecond=0))
+    report = make_report(tested, created=_now())
     add_report(run.workshop.yard, report)
     return report
 

@@ -14,15 +14,18 @@ from wheelyard.planning.locks import torch_and_toolkit_locks, version_locks
 from wheelyard.planning.plan import JobState, PlannedJob, Standing
 from wheelyard.workshop import standing_of
 from wheelyard.yard.catalogue import Catalogue, read_catalogue
+from wheelyard.yard.probes import read_probes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from wheelyard.model.cell import CudaVersion
     from wheelyard.model.job import Job
     from wheelyard.model.lock import LockRequest
+    from wheelyard.model.probe_record import ProbeRecord
     from wheelyard.planning.fingerprint import Inputs
     from wheelyard.workshop import Workshop
+    from wheelyard.yard.folder import Yard
 
 _MISSING = Standing(state=JobState.missing)
 
@@ -62,6 +65,7 @@ def survey(jobs: Iterable[Job], workshop: Workshop) -> Survey:
     catalogue = read_catalogue(workshop.yard)
     planned: list[PlannedJob] = []
     unlocked: list[Unlocked] = []
+    probes = _Probes(workshop.yard)
     for job in jobs:
         shared = fingerprints.of_group(job)
         if isinstance(shared, LockError):
@@ -69,6 +73,8 @@ def survey(jobs: Iterable[Job], workshop: Workshop) -> Survey:
             continue
         has_any = (job.version.label, job.cell.torch.label) in catalogue.builds
         standing = _standing(job, shared, catalogue) if has_any else _MISSING
+        if standing.state is JobState.missing:
+            standing = probes.standing(job, shared)
         planned.append(PlannedJob(job=job, shared=shared, standing=standing))
     return Survey(planned=tuple(planned), unlocked=tuple(unlocked), catalogue=catalogue)
 
@@ -77,6 +83,32 @@ def _standing(job: Job, shared: GroupFingerprint, catalogue: Catalogue) -> Stand
     fingerprint = shared.of_cell(job.cell)
     stored = catalogue.find(identifier=job.identifier, plan_fingerprint=fingerprint.sha256)
     return _MISSING if stored is None else standing_of(stored, job, fingerprint)
+
+
+class _Probes:
+    """Finds the probe of a job; one for other GPU targets says nearly as much, and which."""
+
+    def __init__(self, yard: Yard) -> None:
+        self._by_job: dict[tuple[str, str], list[ProbeRecord]] = {}
+        for record in read_probes(yard):
+            self._by_job.setdefault((record.recipe, record.cell), []).append(record)
+
+    def standing(self, job: Job, shared: GroupFingerprint) -> Standing:
+        found = self._by_job.get((job.version.label, job.cell.identifier), [])
+        if not found:
+            return _MISSING
+        inputs = shared.of_cell(job.cell).inputs
+        archs = [record.gpu_archs for record in found if _is_probe_of(record, inputs)]
+        if not archs:
+            return _MISSING
+        return Standing(state=JobState.probed, probed=max(archs, key=len))
+
+
+def _is_probe_of(record: ProbeRecord, inputs: Mapping[str, object]) -> bool:
+    """Whether nothing but the GPU targets has changed since."""
+    sides = (record.fingerprint_inputs, dict(inputs))
+    then, now = ({**side, "gpu_archs": None} for side in sides)
+    return then == now
 
 
 class _Fingerprints:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gc
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from wheelyard.farm import Farm, load_farm
+from wheelyard.model.probe_record import ProbeRecord
+from wheelyard.model.record import RecordedToolkit
 from wheelyard.planning.plan import JobState, wanted_jobs
 from wheelyard.survey import planning, survey
 from wheelyard.workshop import Options, Workshop, open_workshop
+from wheelyard.yard.probes import put_probe
 from wheelyard.yard.store import open_yard
 
 if TYPE_CHECKING:
@@ -76,6 +81,66 @@ def test_job_without_a_lock_is_told_apart_with_the_command_that_makes_it(
 def test_in_an_empty_yard_everything_is_missing(
     workshop: Workshop, make_probe_job: Callable[..., Job]
 ) -> None:
+    (item,) = survey([make_probe_job()], workshop).planned
+    assert item.standing.state is JobState.missing
+
+
+@pytest.fixture
+def probed(workshop: Workshop, make_probe_job: Callable[..., Job]) -> Callable[..., ProbeRecord]:
+    """Return a function that puts the probe of a job into the yard."""
+
+    def put(**changes: object) -> ProbeRecord:
+        job = make_probe_job(gpu_archs="9.0")
+        fingerprint = workshop.fingerprint(job)
+        record = ProbeRecord(
+            identifier=job.identifier,
+            recipe=job.version.label,
+            cell=job.cell.identifier,
+            gpu_archs=("9.0",),
+            plan_fingerprint=fingerprint.sha256,
+            fingerprint_inputs=dict(fingerprint.inputs),
+            source="sha256:" + "4" * 64,
+            tree_sha256="5" * 64,
+            patches=(),
+            compiler="gcc",
+            toolkit=RecordedToolkit(provider="index", version="13.0"),
+            sandbox="unshare",
+            units=(),
+            left_out=1,
+            seconds=1.0,
+            cpu_seconds=1.0,
+            created=dt.datetime(2026, 11, 27, tzinfo=dt.UTC),
+        )
+        record = msgspec.structs.replace(record, **changes)
+        put_probe(workshop.yard, record)
+        return record
+
+    return put
+
+
+def test_job_that_was_probed_says_so_with_the_gpu_targets(
+    workshop: Workshop, make_probe_job: Callable[..., Job], probed: Callable[..., ProbeRecord]
+) -> None:
+    probed()
+    for job in (make_probe_job(gpu_archs="9.0"), make_probe_job()):
+        (item,) = survey([job], workshop).planned
+        assert item.standing.state is JobState.probed
+        assert item.standing.probed == ("9.0",)
+
+
+def test_probe_of_another_python_says_nothing(
+    workshop: Workshop, make_probe_job: Callable[..., Job], probed: Callable[..., ProbeRecord]
+) -> None:
+    probed()
+    (item,) = survey([make_probe_job(python="3.13")], workshop).planned
+    assert item.standing.state is JobState.missing
+
+
+def test_probe_of_what_has_changed_since_says_nothing(
+    workshop: Workshop, make_probe_job: Callable[..., Job], probed: Callable[..., ProbeRecord]
+) -> None:
+    record = probed()
+    probed(fingerprint_inputs=record.fingerprint_inputs | {"revision": 7})
     (item,) = survey([make_probe_job()], workshop).planned
     assert item.standing.state is JobState.missing
 

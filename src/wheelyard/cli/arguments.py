@@ -57,7 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
     matrix = add("matrix", "Show the cells: wanted ones, and impossible ones with the reason.")
     matrix.add_argument("recipe", nargs="?", help="only this recipe")
     matrix.add_argument("--impossible", action="store_true", help="show the impossible ones too")
-    plan = add("plan", "Show the jobs of the matrix: missing, stale or done.")
+    plan = add("plan", "Show the jobs of the matrix: missing, probed, stale or done.")
     _add_selection(plan)
     plan.add_argument(
         "--missing", action="store_true", help="wanted minus existing, wherever it exists"
@@ -79,6 +79,11 @@ def make_parser() -> argparse.ArgumentParser:
     text = "Build one wheel, check it, try it, and put it into the yard."
     build = add("build", text, cell, making)
     _add_what_to_build(build)
+    build.add_argument(
+        "--events", metavar="FD", help="write JSON lines to this descriptor; - is stdout"
+    )
+    text = "Compile a job's most telling units only, to see whether it would build; no wheel."
+    _add_what_to_build(add("probe", text, cell, making))
     _add_fill(add)
     _add_wheel_commands(add)
     _add_yard_commands(add)
@@ -112,9 +117,6 @@ def make_parser() -> argparse.ArgumentParser:
 def _add_what_to_build(build: argparse.ArgumentParser) -> None:
     build.add_argument("recipe", nargs="?", help="for example causal-conv1d")
     build.add_argument("--job", metavar="ID", help="this very job, in place of recipe and cell")
-    build.add_argument(
-        "--events", metavar="FD", help="write JSON lines to this descriptor; - is stdout"
-    )
 
 
 def _add_selection(command: argparse.ArgumentParser) -> None:

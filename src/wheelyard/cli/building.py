@@ -1,37 +1,25 @@
-"""The command that builds a wheel."""
+"""The command that builds a wheel, beside the one that probes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from wheelyard.cli.choosing import choose_job
+from wheelyard.cli.choosing import job_asked_for
 from wheelyard.cli.output import print_json, print_lines, print_table, readable_seconds
+from wheelyard.cli.probing import probe
 from wheelyard.cli.session import open_farm, open_workshop
 from wheelyard.cli.telling import telling
-from wheelyard.errors import UsageError
 from wheelyard.machine.disk import readable_size
 from wheelyard.model.index_page import install_lines
 from wheelyard.model.record import Adopted, Built
-from wheelyard.planning.naming import job_named
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
-    from wheelyard.model.job import Job
     from wheelyard.pipeline import Outcome
     from wheelyard.progress import Progress
     from wheelyard.workshop import Workshop
-
-_CELL_WORDS = {
-    "RECIPE": "recipe",
-    "--version": "recipe_version",
-    "--python": "python",
-    "--torch": "torch",
-    "--cuda": "cuda",
-    "--gpu-archs": "gpu_archs",
-    "--lineinfo": "lineinfo",
-}
 
 
 def build(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
@@ -39,7 +27,7 @@ def build(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     from wheelyard.pipeline import build_job  # noqa: PLC0415 - imports every room
 
     workshop = open_workshop(arguments, open_farm(arguments), env)
-    job, reasons = _job(arguments, workshop)
+    job, reasons = job_asked_for(arguments, workshop)
     with telling(job, arguments, log=workshop.yard.log_path(job.identifier)) as teller:
         progress = teller.progress
         progress.say(f"building {job.identifier}")
@@ -50,24 +38,6 @@ def build(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     _say_if_found(outcome, progress)
     if arguments.events != "-":
         show_outcome(outcome, workshop, as_json=arguments.json)
-
-
-def _job(arguments: argparse.Namespace, workshop: Workshop) -> tuple[Job, tuple[str, ...]]:
-    if arguments.job is None:
-        if arguments.recipe is None:
-            msg = "Name a recipe, or a job with --job ID. `wheelyard list` shows the recipes."
-            raise UsageError(msg)
-        return choose_job(arguments, workshop)
-    given = [name for name, key in _CELL_WORDS.items() if getattr(arguments, key)]
-    if given:
-        msg = f"--job names recipe and cell; leave out {', '.join(given)}."
-        raise UsageError(msg)
-    job = job_named(arguments.job, workshop.farm.recipes)
-    if job.foreign_torch != (arguments.env is not None):
-        how = "leave out" if arguments.env else "name its interpreter with"
-        msg = f"{job.identifier}: {how} --env. Names that end in -env are of foreign torches."
-        raise UsageError(msg)
-    return job, ()
 
 
 def _say_if_found(outcome: Outcome, progress: Progress) -> None:
@@ -140,4 +110,4 @@ def _outcome_to_json(outcome: Outcome, workshop: Workshop) -> dict[str, object]:
     }
 
 
-COMMANDS = {"build": build}
+COMMANDS = {"build": build, "probe": probe}

@@ -20,6 +20,7 @@ from wheelyard.model.matrix import parse_machine
 from wheelyard.model.releases import default_torch_build, torch_release
 from wheelyard.planning.choice import Choice, Offer, Wish, choose_cell
 from wheelyard.planning.locks import toolkit_lock, torch_lock
+from wheelyard.planning.naming import job_named
 from wheelyard.planning.plan import make_job
 from wheelyard.toolchain.installed_toolkits import find_installed_toolkits
 from wheelyard.toolchain.interpreters import find_all_interpreters
@@ -31,6 +32,35 @@ if TYPE_CHECKING:
     from wheelyard.farm import Farm
     from wheelyard.model.job import Job
     from wheelyard.workshop import Workshop
+
+_CELL_WORDS = {
+    "RECIPE": "recipe",
+    "--version": "recipe_version",
+    "--python": "python",
+    "--torch": "torch",
+    "--cuda": "cuda",
+    "--gpu-archs": "gpu_archs",
+    "--lineinfo": "lineinfo",
+}
+
+
+def job_asked_for(arguments: argparse.Namespace, workshop: Workshop) -> tuple[Job, tuple[str, ...]]:
+    """Return the job of ``--job``, or the one that recipe and cell mean, with the reasons."""
+    if arguments.job is None:
+        if arguments.recipe is None:
+            msg = "Name a recipe, or a job with --job ID. `wheelyard list` shows the recipes."
+            raise UsageError(msg)
+        return choose_job(arguments, workshop)
+    given = [name for name, key in _CELL_WORDS.items() if getattr(arguments, key)]
+    if given:
+        msg = f"--job names recipe and cell; leave out {', '.join(given)}."
+        raise UsageError(msg)
+    job = job_named(arguments.job, workshop.farm.recipes)
+    if job.foreign_torch != (arguments.env is not None):
+        how = "leave out" if arguments.env else "name its interpreter with"
+        msg = f"{job.identifier}: {how} --env. Names that end in -env are of foreign torches."
+        raise UsageError(msg)
+    return job, ()
 
 
 def choose_job(arguments: argparse.Namespace, workshop: Workshop) -> tuple[Job, tuple[str, ...]]:

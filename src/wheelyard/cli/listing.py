@@ -133,7 +133,8 @@ def _refuse_without_missing(arguments: argparse.Namespace) -> None:
 
 def _remark(standing: Standing) -> str:
     adopted = (f"adopted from {standing.adopted}",) if standing.adopted else ()
-    return "; ".join((*adopted, *standing.differences))
+    probed = (f"units compile for {' '.join(standing.probed)}",) if standing.probed else ()
+    return "; ".join((*adopted, *probed, *standing.differences))
 
 
 def _planned_to_json(item: PlannedJob) -> dict[str, object]:
@@ -142,6 +143,7 @@ def _planned_to_json(item: PlannedJob) -> dict[str, object]:
         "differences": list(item.standing.differences),
         "identifier": item.job.identifier,
         "plan_fingerprint": item.fingerprint.sha256,
+        "probed": list(item.standing.probed) or None,
         "state": str(item.standing.state),
     }
 

@@ -9,6 +9,7 @@ import shutil
 from typing import TYPE_CHECKING, assert_never
 
 from wheelyard.cli.output import print_json, print_lines, print_table
+from wheelyard.cli.probing import print_probe
 from wheelyard.cli.session import open_farm, open_workshop, opened_yard
 from wheelyard.errors import InputFileError, MachineError, UnknownNameError
 from wheelyard.folders import remove_tree
@@ -21,6 +22,7 @@ from wheelyard.planning.plan import expand_matrix
 from wheelyard.survey import survey
 from wheelyard.wheels.smoke import describe_machine
 from wheelyard.yard.index import write_index
+from wheelyard.yard.probes import find_probe
 from wheelyard.yard.reports import add_report
 
 if TYPE_CHECKING:
@@ -123,7 +125,8 @@ def explain(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     stored = workshop.yard.find(identifier=arguments.identifier)
     jobs, unwanted = expand_matrix(farm.recipes, farm.matrix)
     job = next((item for item in jobs if item.identifier == arguments.identifier), None)
-    if job is None and stored is None:
+    probed = find_probe(workshop.yard, arguments.identifier)
+    if job is None and stored is None and probed is None:
         for item in unwanted:
             if f"{item.version.label}-{item.cell.identifier}" == arguments.identifier:
                 print_lines(f"not built: {item.reason}")
@@ -134,6 +137,8 @@ def explain(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
         _print_standing(survey((job,), workshop))
     if stored is not None:
         _print_record(stored, workshop)
+    elif probed is not None:
+        print_probe(probed)
 
 
 def _print_standing(found: Survey) -> None:

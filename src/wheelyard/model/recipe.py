@@ -61,6 +61,8 @@ class BuildSettings:
     memory_per_job: int
     """In bytes."""
     effort: Effort
+    probe: tuple[str, ...] = ()
+    """Patterns of the sources that stand for all of them, below the source tree."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,6 +155,8 @@ class RecipeVersion:
     patches: tuple[Patch, ...]
     gpu_archs: tuple[tuple[CudaVersion, tuple[GpuArch, ...]], ...]
     """Default targets from each CUDA release on, ascending; none where there is no device code."""
+    gpu_arch_range: SpecifierSet = _ANY
+    """The targets that it has code for."""
     releases: UpstreamReleases | None = None
     """Where upstream publishes wheels of its own."""
     label: str = dataclasses.field(init=False, compare=False, repr=False)
@@ -164,6 +168,19 @@ class RecipeVersion:
         object.__setattr__(self, "label", f"{self.recipe}-{self.version}")
         depend = any(len(patch.conditions.python) for patch in self.patches)
         object.__setattr__(self, "patches_depend_on_python", depend)
+
+    def reasons_against_gpu_archs(self, gpu_archs: Iterable[GpuArch]) -> tuple[str, ...]:
+        """Say which targets it has no code for; nvcc may well compile it for them."""
+        if not len(self.gpu_arch_range):
+            return ()
+        refused = [
+            str(arch)
+            for arch in gpu_archs
+            if not self.gpu_arch_range.contains(f"{arch.major}.{arch.minor}")
+        ]
+        if not refused:
+            return ()
+        return (f"has code for GPU targets {self.gpu_arch_range}, not for {', '.join(refused)}",)
 
     def default_gpu_archs(self, cuda: CudaVersion) -> tuple[GpuArch, ...]:
         """Return the targets built for ``cuda`` when nobody asks for others."""
@@ -276,7 +293,7 @@ def _parse_version(
     version = parser.parse(f"{path}.version", table.version, Version)
     name = canonicalize_name(file.name)
     patches = tuple(_parse_patch(parser, patch, at) for at, patch in enumerate(file.patches))
-    return RecipeVersion(
+    parsed = RecipeVersion(
         recipe=name,
         version=version,
         revision=table.revision,
@@ -290,8 +307,14 @@ def _parse_version(
         contents=_parse_contents(parser, file, table),
         patches=tuple(patch for patch in patches if patch.covers(version)),
         gpu_archs=_parse_gpu_archs(parser, file),
+        gpu_arch_range=parser.specifier(f"{path}.gpu-archs", table.gpu_archs),
         releases=_parse_releases(parser, file),
     )
+    for reason in parsed.reasons_against_gpu_archs(
+        arch for _, archs in parsed.gpu_archs for arch in archs
+    ):
+        parser.refuse("gpu-archs", f"{parsed.label} {reason}")
+    return parsed
 
 
 def _parse_releases(parser: _Parser, file: RecipeFile) -> UpstreamReleases | None:
@@ -347,6 +370,7 @@ def _parse_build(parser: _Parser, build: BuildTable, table: VersionTable) -> Bui
         environment=tuple(sorted(environment.items())),
         memory_per_job=round(build.memory_per_job * 2**30),
         effort=Effort(host=build.effort.host, device=build.effort.device),
+        probe=build.probe,
     )
 
 

@@ -29,6 +29,7 @@ class BuildTable(Table, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     memory_per_job: Annotated[float, msgspec.Meta(gt=0, description="GiB")] = 2.0
     effort: EffortTable = EffortTable()
+    probe: tuple[str, ...] = ()
 
 
 class WheelTable(Table, frozen=True, kw_only=True):
@@ -95,6 +96,7 @@ class VersionTable(Table, frozen=True, kw_only=True):
     python: str = ""
     torch: str = ""
     cuda: str = ""
+    gpu_archs: str = ""
     environment: dict[str, str] = {}
     extensions: tuple[str, ...] | None = None
     top_levels: tuple[str, ...] | None = None

@@ -162,18 +162,18 @@ class BuildRecord(Document, frozen=True, kw_only=True):
         return self.index_label == TorchBuild.parse(self.torch).label
 
     def to_json(self) -> bytes:
-        return _encode(self)
+        return encode(self)
 
     @classmethod
     def from_json(cls, text: bytes, *, origin: str) -> BuildRecord:
         """Decode a record; ``origin`` names the file in errors."""
-        with _readable(origin):
-            found = _format(text)
+        with readable(origin):
+            found = read_format(text)
             if found == 1:
                 return msgspec.convert(_from_format_1(text), cls, dec_hook=_from_builtin)
             if found == FORMAT:
                 return msgspec.json.decode(text, type=cls, dec_hook=_from_builtin)
-        raise _newer(origin, found, known=FORMAT)
+        raise newer(origin, found, known=FORMAT)
 
 
 class TestReport(Document, frozen=True, kw_only=True):
@@ -198,16 +198,16 @@ class TestReport(Document, frozen=True, kw_only=True):
         return f"{self.machine}-{self.level}.json"
 
     def to_json(self) -> bytes:
-        return _encode(self)
+        return encode(self)
 
     @classmethod
     def from_json(cls, text: bytes, *, origin: str) -> TestReport:
         """Decode a report; ``origin`` names the file in errors."""
-        with _readable(origin):
-            found = _format(text)
+        with readable(origin):
+            found = read_format(text)
             if found == REPORT_FORMAT:
                 return msgspec.json.decode(text, type=cls, dec_hook=_from_builtin)
-        raise _newer(origin, found, known=REPORT_FORMAT)
+        raise newer(origin, found, known=REPORT_FORMAT)
 
 
 class Yank(Document, frozen=True, kw_only=True):
@@ -219,16 +219,16 @@ class Yank(Document, frozen=True, kw_only=True):
     created: Instant
 
     def to_json(self) -> bytes:
-        return _encode(self)
+        return encode(self)
 
     @classmethod
     def from_json(cls, text: bytes, *, origin: str) -> Yank:
         """Decode it; ``origin`` names the file in errors."""
-        with _readable(origin):
-            found = _format(text)
+        with readable(origin):
+            found = read_format(text)
             if found == YANK_FORMAT:
                 return msgspec.json.decode(text, type=cls, dec_hook=_from_builtin)
-        raise _newer(origin, found, known=YANK_FORMAT)
+        raise newer(origin, found, known=YANK_FORMAT)
 
 
 def machine_label(description: str) -> str:
@@ -243,13 +243,14 @@ def build_digest(plan_fingerprint: str, contributed: dict[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _encode(document: Document) -> bytes:
+def encode(document: Document) -> bytes:
+    """Return the bytes of a document: the same for the same content."""
     text = msgspec.json.encode(document, enc_hook=_to_builtin, order="sorted")
     return msgspec.json.format(text, indent=2) + b"\n"
 
 
 @contextlib.contextmanager
-def _readable(origin: str) -> Iterator[None]:
+def readable(origin: str) -> Iterator[None]:
     """Say what to do about a document that cannot be decoded."""
     try:
         yield
@@ -258,11 +259,13 @@ def _readable(origin: str) -> Iterator[None]:
         raise YardError(msg) from error
 
 
-def _format(text: bytes) -> int:
+def read_format(text: bytes) -> int:
+    """Return the format that a document says it has."""
     return msgspec.json.decode(text, type=_Versioned).format
 
 
-def _newer(origin: str, found: int, *, known: int) -> YardError:
+def newer(origin: str, found: int, *, known: int) -> YardError:
+    """Return what to raise for a document of a later wheelyard."""
     msg = (
         f"{origin} has format {found}, this wheelyard reads format {known}. "
         "Upgrade wheelyard to use this yard."

@@ -31,6 +31,8 @@ class JobState(StrEnum):
     """How a wanted job stands against the yard."""
 
     missing = "missing"
+    probed = "probed"
+    """Missing, but its most telling units were compiled."""
     stale = "stale"
     done = "done"
 
@@ -44,6 +46,8 @@ class Standing:
     """For a stale job: what changed since its wheel was made."""
     adopted: str = ""
     """Where its wheel came from, if it was adopted and not built."""
+    probed: tuple[str, ...] = ()
+    """The GPU targets that its units were compiled for, if it was probed and never built."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +106,9 @@ def make_job(
         msg = f"{version.label} has no device code: there are no GPU targets to choose."
         raise UsageError(msg)
     archs = gpu_archs or version.default_gpu_archs(cell.torch.cuda)
-    reasons = () if foreign_torch else reasons_against(version, cell, gpu_archs=archs)
+    reasons = _reasons_against_gpu_archs(version, archs)
+    if not foreign_torch:
+        reasons = (*reasons, *reasons_against(version, cell, gpu_archs=archs))
     if reasons:
         why = " ".join(reasons)
         msg = f"{version.label} for {cell.identifier} is impossible: {why}{nearest_hint(cell)}"
@@ -114,6 +120,13 @@ def make_job(
         lineinfo=lineinfo,
         foreign_torch=foreign_torch,
     )
+
+
+def _reasons_against_gpu_archs(
+    version: RecipeVersion, gpu_archs: tuple[GpuArch, ...]
+) -> tuple[str, ...]:
+    own = version.reasons_against_gpu_archs(gpu_archs)
+    return tuple(f"{version.label} {reason}." for reason in own)
 
 
 def nearest_hint(cell: Cell) -> str:

@@ -52,6 +52,7 @@ def provide_tools(
         "drive-build": _WRAPPERS / "drive-build.sh",
         "budget/admit.c": _WRAPPERS / "admit.c",
         "budget/fresh": _WRAPPERS / "fresh.sh",
+        "probe/choose": _WRAPPERS / "choose.sh",
     }
     if compile_cache is not None:
         # not beside the others, which are on PATH: the wrappers alone call it

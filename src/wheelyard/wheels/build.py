@@ -23,7 +23,7 @@ from wheelyard.toolchain.values import Places, Toolchain
 from wheelyard.wheels.values import BuiltWheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from wheelyard.model.cell import GpuArch
     from wheelyard.model.job import Job
@@ -98,25 +98,9 @@ def build_wheel(
     on_step: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[BuiltWheel, CacheStatistics]:
     """Run the build child and return the one wheel that it left, and what its cache did."""
-    sandbox = request.toolchain.sandbox
-    places = Places(base=sandbox.base)
-    output = _prepare(request, places)
-    killed_before, log_begins = oom_kills(), _size(request.log_path)
+    places = Places(base=request.toolchain.sandbox.base)
     started = time.monotonic()
-    try:
-        sandbox.run(
-            Order(
-                command=_command(places),
-                rooms=_rooms(patched, request, places, output),
-                env=build_environment(request, places),
-                cwd=places.source,
-                log_path=request.log_path,
-                on_line=_step_reader(on_step),
-            )
-        )
-    except ProcessError as error:
-        killed = oom_kills() > killed_before or _was_killed(error, request, log_begins)
-        raise _explain(error, request, killed=killed) from error
+    output = run_build(patched, request, places, on_step=on_step)
     seconds = time.monotonic() - started
     wheel = _only_wheel(output / "dist", request)
     built = BuiltWheel(
@@ -127,6 +111,38 @@ def build_wheel(
         cpu_seconds=read_cpu_seconds(output / "times"),
     )
     return built, _account(patched, request, places, output)
+
+
+def run_build(
+    patched: PatchedSource,
+    request: BuildRequest,
+    places: Places,
+    *,
+    variables: Mapping[str, str] | None = None,
+    on_step: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Path:
+    """Run the build child to its end and return the folder that it wrote to.
+
+    ``variables`` are set beside those of every build.
+    """
+    sandbox = request.toolchain.sandbox
+    output = _prepare(request, places)
+    killed_before, log_begins = oom_kills(), _size(request.log_path)
+    try:
+        sandbox.run(
+            Order(
+                command=_command(places),
+                rooms=_rooms(patched, request, places, output),
+                env=build_environment(request, places) | dict(variables or {}),
+                cwd=places.source,
+                log_path=request.log_path,
+                on_line=_step_reader(on_step),
+            )
+        )
+    except ProcessError as error:
+        killed = oom_kills() > killed_before or _was_killed(error, request, log_begins)
+        raise _explain(error, request, killed=killed) from error
+    return output
 
 
 def _account(

@@ -27,7 +27,7 @@ WRITERS = "store"
 PROVENANCE = ".provenance"
 """Ends the name of the attestations (PEP 740) of the wheel beside it."""
 
-_FOLDERS = frozenset({"index", "locks", "logs", "records", "reports", "wheels", "yanks"})
+_FOLDERS = frozenset({"index", "locks", "logs", "probes", "records", "reports", "wheels", "yanks"})
 _RECORD = ".whl.json"
 
 
@@ -73,6 +73,11 @@ class Yard:
 
     def record_path(self, filename: str) -> Path:
         return self.records_dir / f"{filename}.json"
+
+    @property
+    def probes_dir(self) -> Path:
+        """Records of probes: what was compiled of jobs that there may be no wheel of."""
+        return self.path / "probes"
 
     def reports_dir(self, sha256: str) -> Path:
         return self.path / "reports" / sha256

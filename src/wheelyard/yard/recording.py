@@ -7,6 +7,7 @@ import hashlib
 from typing import TYPE_CHECKING, assert_never
 
 from wheelyard.model.metadata import parse_core_metadata
+from wheelyard.model.probe_record import ProbeRecord, RecordedUnit
 from wheelyard.model.record import (
     Adopted,
     BuildRecord,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from wheelyard.sources.values import PatchedSource
     from wheelyard.toolchain.compile_cache import CacheStatistics
     from wheelyard.toolchain.values import Runtime, Toolchain
+    from wheelyard.wheels.probe import ProbedSource
     from wheelyard.wheels.values import BuiltWheel, TestedWheel
 
 
@@ -57,6 +59,43 @@ class Made:
     seconds: Mapping[str, float]
     locks: Mapping[str, str]
     created: dt.datetime
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeMade:
+    """What a probe's run contributed beside the units that compiled."""
+
+    job: Job
+    fingerprint: PlanFingerprint
+    patched: PatchedSource
+    toolchain: Toolchain
+    created: dt.datetime
+
+
+def make_probe_record(probed: ProbedSource, made: ProbeMade) -> ProbeRecord:
+    """Return the record of a probe."""
+    job, patched, toolkit = made.job, made.patched, made.toolchain.toolkit
+    return ProbeRecord(
+        identifier=job.identifier,
+        recipe=job.version.label,
+        cell=job.cell.identifier,
+        gpu_archs=tuple(str(arch) for arch in job.gpu_archs),
+        plan_fingerprint=made.fingerprint.sha256,
+        fingerprint_inputs=dict(made.fingerprint.inputs),
+        source=patched.source.digest,
+        tree_sha256=patched.digest.removeprefix("sha256:"),
+        patches=_patches(patched),
+        compiler=_compiler(made.toolchain),
+        toolkit=RecordedToolkit(provider=toolkit.provider, version=str(toolkit.cuda)),
+        sandbox=str(made.toolchain.sandbox.level),
+        units=tuple(
+            RecordedUnit(source=unit.source, seconds=unit.seconds) for unit in probed.units
+        ),
+        left_out=probed.left_out,
+        seconds=round(probed.seconds, 3),
+        cpu_seconds=round(probed.cpu_seconds, 3),
+        created=made.created,
+    )
 
 
 def make_record(tested: TestedWheel, made: Made) -> BuildRecord:
@@ -127,9 +166,7 @@ def _record_build(compiled: Compiled) -> Built:
     return Built(
         source=patched.source.digest,
         tree_sha256=patched.digest.removeprefix("sha256:"),
-        patches=tuple(
-            RecordedPatch(name=patch.name, sha256=patch.sha256) for patch in patched.patches
-        ),
+        patches=_patches(patched),
         compiler=_compiler(compiled.toolchain),
         toolkit=RecordedToolkit(provider=toolkit.provider, version=str(toolkit.cuda)),
         build=RecordedBuild(
@@ -141,6 +178,10 @@ def _record_build(compiled: Compiled) -> Built:
             cache_reasons=compiled.cache.reasons,
         ),
     )
+
+
+def _patches(patched: PatchedSource) -> tuple[RecordedPatch, ...]:
+    return tuple(RecordedPatch(name=patch.name, sha256=patch.sha256) for patch in patched.patches)
 
 
 def make_report(tested: TestedWheel, *, created: dt.datetime) -> TestReport:

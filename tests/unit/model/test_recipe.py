@@ -8,7 +8,13 @@ import pytest
 from packaging.version import Version
 
 from wheelyard.errors import ImpossibleCellError, InputFileError, UnknownNameError
-from wheelyard.model.cell import Cell, CudaVersion, PythonVersion, TorchBuild
+from wheelyard.model.cell import (
+    Cell,
+    CudaVersion,
+    PythonVersion,
+    TorchBuild,
+    parse_gpu_archs,
+)
 from wheelyard.model.recipe import find_recipe, source_to_json
 from wheelyard.model.source import FolderSource, GitSource, SdistSource, UrlSource
 
@@ -248,6 +254,25 @@ def test_version_says_every_condition_that_a_cell_does_not_meet(probe: Recipe) -
 def test_version_has_nothing_against_a_cell_that_meets_all(probe: Recipe) -> None:
     # 3.10 is more than 3.9 although it is less as text
     assert not probe.version("1.1").conditions.reasons_against(_cell("3.10", "2.10.0+cu128"))
+
+
+def test_version_says_which_gpu_targets_it_has_no_code_for(
+    parse_text: Callable[[str], Recipe], recipe_text: str
+) -> None:
+    text = recipe_text.replace('torch = ">=2.7"', 'torch = ">=2.7"\ngpu-archs = ">=8.0"')
+    version = parse_text(text).version("1.1")
+    assert version.reasons_against_gpu_archs(parse_gpu_archs("7.5;9.0;12.0+PTX")) == (
+        "has code for GPU targets >=8.0, not for 7.5",
+    )
+    assert version.reasons_against_gpu_archs(parse_gpu_archs("8.0;10.0")) == ()
+
+
+def test_default_gpu_targets_that_a_version_has_no_code_for_are_refused(
+    parse_text: Callable[[str], Recipe], recipe_text: str
+) -> None:
+    text = recipe_text.replace('torch = ">=2.7"', 'torch = ">=2.7"\ngpu-archs = ">=9.0"')
+    with pytest.raises(InputFileError, match=r"probe-1.1 has code for GPU targets >=9.0, not for"):
+        parse_text(text)
 
 
 def test_patches_are_those_of_version_and_cell_in_the_order_of_the_file(probe: Recipe) -> None:

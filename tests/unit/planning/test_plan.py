@@ -46,6 +46,20 @@ def test_possible_cell_becomes_a_job_with_the_recipe_s_gpu_targets(probe: Recipe
     assert [str(arch) for arch in job.gpu_archs] == ["8.0", "9.0", "12.0"]
 
 
+@pytest.mark.parametrize("foreign_torch", [False, True])
+def test_gpu_targets_without_code_are_refused_before_anything_compiles(
+    parse_text: Callable[[str], Recipe], recipe_text: str, *, foreign_torch: bool
+) -> None:
+    text = recipe_text.replace('torch = ">=2.7"', 'torch = ">=2.7"\ngpu-archs = ">=8.0"')
+    with pytest.raises(ImpossibleCellError, match=r"GPU targets >=8.0, not for 7.5\."):
+        make_job(
+            parse_text(text).version("1.1"),
+            _cell("3.12", "2.11.0+cu130"),
+            gpu_archs=parse_gpu_archs("7.5;9.0"),
+            foreign_torch=foreign_torch,
+        )
+
+
 def test_gpu_targets_that_are_asked_for_replace_the_recipe_s(probe: Recipe) -> None:
     job = make_job(
         probe.version("1.1"), _cell("3.12", "2.11.0+cu130"), gpu_archs=parse_gpu_archs("9.0")

@@ -46,7 +46,7 @@ def test_tools_have_the_names_that_builds_call_and_can_be_run(tmp_path: Path) ->
         find_gxx(os.environ), cache=tmp_path, env=os.environ, compile_cache="sccache"
     )
     names = {path.name for path in folder.iterdir()}
-    assert names == {"c++", "cc", "drive-build", "g++", "gcc", "nvcc", "budget", "cache"}
+    assert names == {"c++", "cc", "drive-build", "g++", "gcc", "nvcc", "budget", "cache", "probe"}
     assert all(os.access(path, os.X_OK) for path in folder.iterdir())
 
 

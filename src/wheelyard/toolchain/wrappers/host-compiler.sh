@@ -5,5 +5,6 @@ case ${0##*/} in
   *++) compiler=$WHEELYARD_CXX ;;
   *) compiler=$WHEELYARD_CC ;;
 esac
-exec ${WHEELYARD_BUDGET:+"${0%/*}/budget/admit" host} \
+exec ${WHEELYARD_PROBE:+"${0%/*}/probe/choose"} \
+  ${WHEELYARD_BUDGET:+"${0%/*}/budget/admit" host} \
   ${WHEELYARD_COMPILE_CACHE:+"$WHEELYARD_COMPILE_CACHE"} "$compiler" "$@"

@@ -28,4 +28,5 @@ else
   [ -n "${WHEELYARD_NO_SEED-}" ] || set -- "-frandom-seed=$seed" "$@"
   set -- ${WHEELYARD_COMPILE_CACHE:+"$WHEELYARD_COMPILE_CACHE"} "$CUDA_HOME/bin/nvcc" "$@"
 fi
-exec ${WHEELYARD_BUDGET:+"$tools/budget/admit" device} "$@"
+exec ${WHEELYARD_PROBE:+"$tools/probe/choose"} \
+  ${WHEELYARD_BUDGET:+"$tools/budget/admit" device} "$@"
