@@ -59,7 +59,7 @@ def write_index(yard: Yard) -> IndexSummary:
     """Bring all pages up to date with the records; a page that says the same is not touched."""
     with disk_errors(yard.path), yard.lock("index"):
         names = yard.record_names()
-        return _Writing(yard, names).write(projects=None)
+        return _Writing(yard, names, _count(names)).write(projects=None)
 
 
 def update_index(yard: Yard, filenames: Collection[str]) -> IndexSummary:
@@ -70,21 +70,22 @@ def update_index(yard: Yard, filenames: Collection[str]) -> IndexSummary:
     """
     with disk_errors(yard.path), yard.lock("index"):
         names = yard.record_names()
+        now = _count(names)
         state = _read_state(yard.index_dir / STATE_NAME)
         if state is None:
-            return _Writing(yard, names).write(projects=None)
-        now = _count(names)
+            return _Writing(yard, names, now).write(projects=None)
         changed = {name for name in {*now, *state.records} if now[name] != state.records.get(name)}
         projects = {_distribution(filename) for filename in filenames} | changed
-        return _Writing(yard, names).write(projects=projects)
+        return _Writing(yard, names, now).write(projects=projects)
 
 
 class _Writing:
     """One bringing up to date of all pages, or of those of some projects."""
 
-    def __init__(self, yard: Yard, names: list[str]) -> None:
+    def __init__(self, yard: Yard, names: list[str], counts: Mapping[str, int]) -> None:
         self._yard = yard
         self._names = names
+        self._counts = counts
         self._folder = yard.index_dir
         self._written = 0
         self._total = 0
@@ -104,7 +105,7 @@ class _Writing:
             if names:
                 self._write_all(root_pages(root, names))
         self._remove(pages, roots, projects)
-        state = IndexState(records=dict(_count(self._names)))
+        state = IndexState(records=dict(self._counts))
         text = msgspec.json.encode(state, order="sorted") + b"\n"
         _replace_if_other(self._folder / STATE_NAME, text)
         return IndexSummary(pages_written=self._written, pages_total=self._total, left_out=left_out)
