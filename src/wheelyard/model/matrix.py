@@ -58,6 +58,8 @@ class Matrix:
     gcc_major: int | None
     """The compiler that every build box must have, if the farm insists on one."""
     runners: tuple[Runner, ...] = ()
+    repository: str = ""
+    """The page of the farm's repository, if it has one."""
 
     def cells(self) -> Iterator[Cell]:
         """Yield every combination of the axes, wanted torch builds first, Pythons innermost."""
@@ -98,6 +100,7 @@ def parse_matrix(file: MatrixFile, *, origin: str) -> Matrix:
             Runner(select=item.select, build=item.build, gpu=item.gpu, container=item.container)
             for item in file.runners
         ),
+        repository=file.repository,
     )
 
 

@@ -169,6 +169,8 @@ class ToolchainTable(Table, frozen=True, kw_only=True):
 class MatrixFile(Table, frozen=True, kw_only=True):
     """The combinations that the farm wants."""
 
+    repository: Annotated[str, msgspec.Meta(pattern="^(https://.+)?$")] = ""
+    """The page of its repository, where people ask for combinations."""
     axes: AxesTable
     exclude: tuple[ExclusionTable, ...] = ()
     priorities: tuple[PriorityTable, ...] = ()

@@ -1,27 +1,18 @@
-"""A request for a combination, as the form of the repository's issues takes it."""
+"""A request for a combination, as the form of the farm's repository takes it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Final
 from urllib.parse import urlencode
 
-if TYPE_CHECKING:
-    from wheelyard.model.cell import Cell
+FORM: Final = "combination.yml"
+FIELDS: Final = ("recipe", "python", "torch", "machine")
+"""What a link fills in beside the title; the fields of the form have these names."""
 
-FORM = "combination.yml"
 
+def form_url(repository: str) -> str:
+    """Return the URL of the form, to which the page adds a field for each of `FIELDS`.
 
-def request_url(repository: str, label: str, cell: Cell) -> str:
-    """Return the URL of the form, filled in for one cell; ``repository`` is its page's URL.
-
-    ``label`` is the recipe version's, for example ``causal-conv1d-1.7.0``.
+    ``repository`` is the URL of its page.
     """
-    words = {
-        "template": FORM,
-        "title": f"Wheel of {label}-{cell.identifier}",
-        "recipe": label,
-        "python": str(cell.python),
-        "torch": str(cell.torch),
-        "machine": cell.machine,
-    }
-    return f"{repository.rstrip('/')}/issues/new?{urlencode(words)}"
+    return f"{repository.rstrip('/')}/issues/new?{urlencode({'template': FORM})}"

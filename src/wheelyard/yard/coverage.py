@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from wheelyard.model.cell import Cell, PythonVersion, TorchBuild
 from wheelyard.model.index_entry import parsed_version
 from wheelyard.model.matrix import parse_machine
+from wheelyard.model.request import form_url
 from wheelyard.planning.plan import expand_matrix
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class _Tables:
         wheels = [self._wheel(entry) for entry in ordered]
         return {
             "about": _about(farm),
+            "form": form_url(farm.matrix.repository) if farm and farm.matrix.repository else "",
             "cells": self._cells(farm, failures),
             "format": FORMAT,
             "wheels": {key: [wheel[at] for wheel in wheels] for at, key in enumerate(_COLUMNS)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 
 from wheelyard.farm import load_farm
 from wheelyard.model.index_entry import read_entry
+from wheelyard.model.request import FIELDS, form_url
 from wheelyard.yard.coverage import Failure, coverage, find_failures
 from wheelyard.yard.index import write_index
 from wheelyard.yard.page import page_html, write_page
@@ -115,6 +117,15 @@ def test_page_asks_for_nothing_from_outside(farm: Farm) -> None:
     loads = re.findall(r'(?:src|href)="([^"#]+)"', page)
     assert all(url.startswith("data:") for url in loads)
     assert "default-src 'none'" in page
+
+
+def test_cells_without_a_wheel_lead_to_the_form_where_the_farm_has_a_repository(farm: Farm) -> None:
+    assert coverage((), farm)["form"] == ""
+    matrix = dataclasses.replace(farm.matrix, repository="https://example.org/someone/farm")
+    document = coverage((), dataclasses.replace(farm, matrix=matrix))
+    assert document["form"] == form_url(matrix.repository)
+    page = page_html(document).decode()
+    assert all(re.search(rf"\b{field}: [SD]\.|\b{field}: `", page) for field in FIELDS)
 
 
 def test_page_is_the_same_for_the_same_wheels(entry: Callable[..., IndexEntry], farm: Farm) -> None:
