@@ -67,10 +67,6 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
             from wheelyard.cli import checking
 
             checking.check(arguments, env)
-        case "adopt":
-            from wheelyard.cli import adopting
-
-            adopting.adopt(arguments, env)
         case "fetch":
             from wheelyard.cli import fetching
 
@@ -89,14 +85,18 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
 
 def _run_on_yard(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     match arguments.command:
-        case "import" | "prune" | "remove" | "show" | "verify" | "yank":
-            from wheelyard.cli import keeping
+        case "adopt":
+            from wheelyard.cli import adopting
 
-            keeping.COMMANDS[arguments.command](arguments, env)
+            adopting.adopt(arguments, env)
         case "accept":
             from wheelyard.cli import accepting
 
             accepting.accept(arguments, env)
+        case "import" | "prune" | "remove" | "show" | "verify" | "yank":
+            from wheelyard.cli import keeping
+
+            keeping.COMMANDS[arguments.command](arguments, env)
         case "publish":
             from wheelyard.cli import publishing
 

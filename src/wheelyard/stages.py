@@ -395,7 +395,7 @@ def check(run: Run, repaired: RepairedWheel, runtime: Runtime | None) -> Checked
     """Gate on the static check: a wheel that fails does not enter the yard."""
     report = check_wheel(
         repaired.path,
-        expectation=make_expectation(run.job, repaired),
+        expectation=make_expectation(run.job, platform_tag=repaired.platform_tag),
         surroundings=_surroundings(run.job, runtime) if runtime is not None else None,
         candidates=torch_candidates(run.job.cell.machine) if runtime is not None else (),
         scratch=run.work,

@@ -125,6 +125,21 @@ def test_compile_error_shows_last_lines_and_log(wheelyard, own_farm, tmp_path):
     assert not list((tmp_path / "yard").glob("wheels/*"))
 
 
+def test_wheel_of_the_yard_is_tried_again_and_the_report_kept(built, wheelyard, farm):
+    yard, wheel = built
+    reports = list(yard.glob("reports/*/*.json"))
+    for path in reports:
+        path.unlink()
+    words = ("smoke", wheel["identifier"], "--farm", farm, "--yard", yard)
+    answer = json.loads(wheelyard(*words, "--json").stdout)
+    assert answer["level"] in {"imported", "ran-on-gpu"}
+    assert [str(path) for path in yard.glob("reports/*/*.json")] == [answer["report"]]
+    if shutil.which("nvidia-smi") is None:
+        refused = wheelyard(*words, "--on-gpu", check=False)
+        assert refused.returncode == 6
+        assert "There is no GPU with a driver here" in refused.stderr
+
+
 def test_wheel_moves_to_another_yard_with_its_record(built, wheelyard, farm, tmp_path):
     yard, wheel = built
     new = tmp_path / "new"
@@ -140,18 +155,3 @@ def test_wheel_moves_to_another_yard_with_its_record(built, wheelyard, farm, tmp
 def contents(folder):
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {path.relative_to(folder): path.read_bytes() for path in files}
-
-
-def test_wheel_of_the_yard_is_tried_again_and_the_report_kept(built, wheelyard, farm):
-    yard, wheel = built
-    reports = list(yard.glob("reports/*/*.json"))
-    for path in reports:
-        path.unlink()
-    words = ("smoke", wheel["identifier"], "--farm", farm, "--yard", yard)
-    answer = json.loads(wheelyard(*words, "--json").stdout)
-    assert answer["level"] in {"imported", "ran-on-gpu"}
-    assert [str(path) for path in yard.glob("reports/*/*.json")] == [answer["report"]]
-    if shutil.which("nvidia-smi") is None:
-        refused = wheelyard(*words, "--on-gpu", check=False)
-        assert refused.returncode == 6
-        assert "There is no GPU with a driver here" in refused.stderr

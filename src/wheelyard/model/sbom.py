@@ -31,8 +31,8 @@ _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "https://cyclonedx.org/wheely
 def make_sbom(job: Job, origin: Built | Adopted, *, locks: Mapping[str, str]) -> bytes:
     """Write down what a wheel is made of; ``locks`` are digests by path."""
     wheel = _wheel(job, origin, locks)
-    needed = job.version.contents.requires_with(job.cell.torch.cuda)
-    parts = [_requirement(one) for one in (job.torch_requirement, *needed)]
+    requires = job.version.contents.requires_with(job.cell.torch.cuda)
+    parts = [_requirement(job.torch_requirement), *map(_requirement, requires)]
     document = {
         "$schema": f"http://cyclonedx.org/schema/bom-{SPEC_VERSION}.schema.json",
         "bomFormat": "CycloneDX",

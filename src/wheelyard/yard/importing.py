@@ -13,7 +13,7 @@ from wheelyard.files import copy_file, disk_errors, file_sha256
 from wheelyard.model.record import BuildRecord, TestReport
 from wheelyard.planning.naming import job_named
 from wheelyard.wheels.check import check, require_passed
-from wheelyard.wheels.expecting import expect_platform
+from wheelyard.wheels.expecting import make_expectation
 from wheelyard.wheels.surrounding import tabled_surroundings, torch_candidates
 from wheelyard.yard.folder import PROVENANCE, record_places
 from wheelyard.yard.index import update_index
@@ -85,7 +85,7 @@ def check_arrival(arrival: Arrival, *, farm: Farm, cache: Path) -> CheckReport:
     with tempfile.TemporaryDirectory(prefix="wheelyard-import-") as scratch:
         return check(
             arrival.path,
-            expectation=expect_platform(job, platform_tag),
+            expectation=make_expectation(job, platform_tag=platform_tag),
             surroundings=surroundings,
             candidates=torch_candidates(record.machine, own_tables=own),
             scratch=Path(scratch),

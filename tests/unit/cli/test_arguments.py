@@ -13,10 +13,9 @@ from wheelyard.cli.arguments import LEVELS, make_parser
 from wheelyard.model.record import TestLevel
 
 COMMANDS = (
-    *("accept",),
-    *("adopt", "build", "check", "clean", "doctor", "explain", "fetch", "fill", "import", "index"),
-    *("list", "log", "matrix", "page", "plan", "prune", "publish", "remove", "schema", "show"),
-    *("smoke", "update", "verify", "yank"),
+    *("accept", "adopt", "build", "check", "clean", "doctor", "explain", "fetch", "fill", "import"),
+    *("index", "list", "log", "matrix", "page", "plan", "prune", "publish", "remove", "schema"),
+    *("show", "smoke", "update", "verify", "yank"),
 )
 
 
