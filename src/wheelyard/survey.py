@@ -94,9 +94,9 @@ class _Probes:
             self._by_job.setdefault((record.recipe, record.cell), []).append(record)
 
     def standing(self, job: Job, shared: GroupFingerprint) -> Standing:
-        found = self._by_job.get((job.version.label, job.cell.identifier), [])
-        if not found:
+        if not self._by_job:  # as nearly always, and there may be a million jobs
             return _MISSING
+        found = self._by_job.get((job.version.label, job.cell.identifier), [])
         inputs = shared.of_cell(job.cell).inputs
         archs = [record.gpu_archs for record in found if _is_probe_of(record, inputs)]
         if not archs:
