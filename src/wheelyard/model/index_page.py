@@ -136,14 +136,17 @@ def install_lines(
 ) -> InstallLines:
     """Return commands that can install no other file than this wheel's name and version.
 
-    The local version makes them safe beside a public index, where neither can exist.
+    The local version makes them safe beside a public index, where neither can exist. Where the
+    wheel has none, upstream's source of the same version does not come into question.
     """
-    requirement = f"{record.name}=={record.version}"
+    requirement = [f"{record.name}=={record.version}"]
+    if record.version.local is None:
+        requirement = ["--only-binary", record.name, *requirement]
     pip = "--index-url" if only_this_index else "--extra-index-url"
     uv = "--default-index" if only_this_index else "--index"
     return InstallLines(
-        pip=shlex.join(["pip", "install", pip, index_url, requirement]),
-        uv=shlex.join(["uv", "pip", "install", uv, index_url, requirement]),
+        pip=shlex.join(["pip", "install", pip, index_url, *requirement]),
+        uv=shlex.join(["uv", "pip", "install", uv, index_url, *requirement]),
     )
 
 

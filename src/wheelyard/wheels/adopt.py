@@ -279,6 +279,8 @@ def _read_gpu_archs(report: CheckReport, version: RecipeVersion) -> tuple[GpuArc
     """Return the targets that the files hold code for, as the job's identifier will name them."""
     cubins = frozenset[GpuArch]().union(*(code.cubins for code in report.gpu_code.values()))
     ptx = frozenset[GpuArch]().union(*(code.ptx for code in report.gpu_code.values()))
+    if not version.gpu_archs and not cubins | ptx:
+        return ()
     if not cubins:
         msg = (
             f"{report.filename} has no GPU code{' but PTX' if ptx else ''}: it was built without a "

@@ -16,13 +16,12 @@ if TYPE_CHECKING:
 def make_expectation(job: Job, wheel: RepairedWheel) -> Expectation:
     """Return what recipe, cell and revision say of the wheel, with the tag that repair found."""
     cell, contents = job.cell, job.version.contents
-    revision = job.version.revision
     platform_tag = wheel.platform_tag.partition(".")[0]
     return Expectation(
         name=job.version.recipe,
         version=job.wheel_version,
         tag=Tag(cell.python.python_tag, cell.python.abi_tag, platform_tag),
-        build_tag=str(revision) if revision else None,
+        build_tag=job.build_tag,
         extensions=contents.extensions,
         top_levels=contents.top_levels,
         requires=(job.torch_requirement, *contents.requires_with(cell.torch.cuda)),

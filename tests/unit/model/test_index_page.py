@@ -214,6 +214,13 @@ def test_install_lines_pin_the_local_version(
     assert shlex.split(lines.uv) == ["uv", "pip", "install", uv_option, url, requirement]
 
 
+def test_without_a_local_version_upstream_s_source_does_not_come_into_question() -> None:
+    lines = install_lines(make_record(version="1.0"), "https://example.org/simple/")
+    words = ["--only-binary", "demo-ext", "demo-ext==1.0"]
+    assert shlex.split(lines.pip)[-3:] == words
+    assert shlex.split(lines.uv)[-3:] == words
+
+
 def test_upload_time_is_in_utc() -> None:
     record = msgspec.structs.replace(
         make_record(), created=dt.datetime(2026, 7, 1, tzinfo=dt.timezone(dt.timedelta(hours=-1)))
