@@ -71,6 +71,11 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("mypy")
+    workflows = sorted(map(str, FARM.glob(".github/workflows/*.yml")))
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+    forms = sorted(map(str, FARM.glob(".github/ISSUE_TEMPLATE/*.yml")))
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-issue-forms", *forms)
+    session.run("zizmor", "--offline", "--quiet", *workflows)
     session.run(
         "codespell",
         "src",

@@ -56,9 +56,9 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
 
             building.COMMANDS[arguments.command](arguments, env)
         case "fill":
-            from wheelyard.cli import filling
+            from wheelyard.cli import engines
 
-            filling.fill(arguments, env)
+            engines.fill(arguments, env)
         case "check":
             from wheelyard.cli import checking
 
@@ -67,6 +67,10 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
             from wheelyard.cli import adopting
 
             adopting.adopt(arguments, env)
+        case "accept":
+            from wheelyard.cli import accepting
+
+            accepting.accept(arguments, env)
         case "fetch":
             from wheelyard.cli import fetching
 

@@ -27,10 +27,12 @@ from wheelyard.stages import (
     made_of,
     patch,
     repair,
+    report_again,
     runtime_for,
     share_compiled,
     smoke,
     store,
+    take_out,
     toolchain_for,
 )
 from wheelyard.wheels.adopt import judge, take_in
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wheelyard.model.job import Job
+    from wheelyard.model.record import TestReport
     from wheelyard.progress import Progress
     from wheelyard.stages import Adoption
     from wheelyard.wheels.adopt import JudgedWheel
@@ -101,6 +104,24 @@ def adopt_wheel(adoption: Adoption, workshop: Workshop, progress: Progress) -> O
         make=lambda run: _adopt_stages(run, judged),
         started=started,
     )
+
+
+def test_again(stored: StoredWheel, job: Job, workshop: Workshop, progress: Progress) -> TestReport:
+    """Check and try a wheel of the yard on this machine, and add what came of it."""
+    run = Run.of(job, workshop.fingerprint(job), workshop, Stages(progress))
+    stages = run.stages
+    with (
+        job_context(job.identifier),
+        held(run.work.with_name(f"{run.work.name}.lock"), what=f"work on {job.identifier}"),
+    ):
+        remove_tree(run.work)
+        taken = stages.timed("take out", lambda: take_out(run, stored))
+        runtime = stages.timed("torch", lambda: runtime_for(run))
+        checked = stages.timed("check", lambda: check(run, taken, runtime))
+        tested = stages.timed("smoke", lambda: smoke(run, checked, runtime))
+        report = report_again(run, tested)
+        remove_tree(run.work)
+    return report
 
 
 def _make_once(

@@ -18,11 +18,12 @@ from wheelyard.errors import (
     UsageError,
     WheelyardError,
 )
-from wheelyard.files import disk_errors, file_sha256
+from wheelyard.files import copy_file, disk_errors, file_sha256
 from wheelyard.folders import remove_tree
 from wheelyard.locking import held
 from wheelyard.machine.cores import usable_cores
 from wheelyard.machine.disk import readable_size, require_space
+from wheelyard.machine.folders import work_folder
 from wheelyard.machine.gpu import find_driver
 from wheelyard.machine.memory import available_memory
 from wheelyard.machine.namespaces import SandboxLevel
@@ -54,15 +55,17 @@ from wheelyard.wheels.repair import repair_wheel
 from wheelyard.wheels.smoke import SmokeRequest, smoke_test
 from wheelyard.wheels.staging import stage_wheel
 from wheelyard.wheels.surrounding import torch_candidates
-from wheelyard.wheels.values import CheckedWheel, TestLevel, UpstreamWheel
+from wheelyard.wheels.values import CheckedWheel, RepairedWheel, TestLevel, UpstreamWheel
 from wheelyard.yard.index import write_index
 from wheelyard.yard.recording import Compiled, Made, make_record, make_report
+from wheelyard.yard.reports import add_report
 from wheelyard.yard.store import store_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from wheelyard.model.job import Job
+    from wheelyard.model.record import TestReport
     from wheelyard.planning.estimate import Estimate
     from wheelyard.planning.fingerprint import PlanFingerprint
     from wheelyard.progress import Progress
@@ -71,7 +74,7 @@ if TYPE_CHECKING:
     from wheelyard.toolchain.shared_cache import Moved, SharedCache
     from wheelyard.toolchain.values import Runtime, Toolchain
     from wheelyard.wheels.adopt import AdoptionWish
-    from wheelyard.wheels.values import AdoptedWheel, BuiltWheel, RepairedWheel, TestedWheel
+    from wheelyard.wheels.values import AdoptedWheel, BuiltWheel, TestedWheel
     from wheelyard.workshop import Workshop
     from wheelyard.yard.store import StoredWheel
 
@@ -120,7 +123,7 @@ class Run:
             job=job,
             fingerprint=fingerprint,
             workshop=workshop,
-            work=workshop.cache / "work" / job.identifier,
+            work=work_folder(workshop.env) / job.identifier,
             log_path=workshop.yard.log_path(job.identifier),
             stages=stages,
         )
@@ -461,13 +464,38 @@ def made_of(
     )
 
 
+def take_out(run: Run, stored: StoredWheel) -> RepairedWheel:
+    """Copy a wheel of the yard to where it is tried again, its bytes verified."""
+    path = run.work / "stored" / stored.path.name
+    path.parent.mkdir(parents=True)
+    if not copy_file(stored.path, path, sha256=stored.record.sha256):
+        msg = f"{stored.path} has not the sha256 {stored.record.sha256} of its record."
+        raise IntegrityError(msg)
+    return RepairedWheel(
+        path=path,
+        sha256=stored.record.sha256,
+        version=stored.record.version,
+        platform_tag=path.stem.rpartition("-")[2],
+        external_libraries=(),
+        grafted_libraries=(),
+        policy_symbols=(),
+    )
+
+
+def report_again(run: Run, tested: TestedWheel) -> TestReport:
+    """Add the report of a wheel that was tried again."""
+    report = make_report(tested, created=dt.datetime.now(dt.UTC).replace(microsecond=0))
+    add_report(run.workshop.yard, report)
+    return report
+
+
 def store(run: Run, tested: TestedWheel, made: Made) -> StoredWheel:
     yard = run.workshop.yard
     stored = store_wheel(
         yard,
         tested.wheel.wheel.path,
         record=make_record(tested, made),
-        report=make_report(tested, made),
+        report=make_report(tested, created=made.created),
     )
     write_index(yard)
     return stored

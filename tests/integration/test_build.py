@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -122,3 +123,18 @@ def test_compile_error_shows_last_lines_and_log(wheelyard, own_farm, tmp_path):
     log = next((tmp_path / "yard" / "logs").glob("*.log"))
     assert str(log) in failed.stderr
     assert not list((tmp_path / "yard").glob("wheels/*"))
+
+
+def test_wheel_of_the_yard_is_tried_again_and_the_report_kept(built, wheelyard, farm):
+    yard, wheel = built
+    reports = list(yard.glob("reports/*/*.json"))
+    for path in reports:
+        path.unlink()
+    words = ("smoke", wheel["identifier"], "--farm", farm, "--yard", yard)
+    answer = json.loads(wheelyard(*words, "--json").stdout)
+    assert answer["level"] in {"imported", "ran-on-gpu"}
+    assert [str(path) for path in yard.glob("reports/*/*.json")] == [answer["report"]]
+    if shutil.which("nvidia-smi") is None:
+        refused = wheelyard(*words, "--on-gpu", check=False)
+        assert refused.returncode == 6
+        assert "There is no GPU with a driver here" in refused.stderr

@@ -15,8 +15,26 @@ if TYPE_CHECKING:
 HOUSE = Path(wheelyard.__file__).parent
 ROOMS = (
     *({"errors"}, {"log"}, {"files", "folders", "locking", "progress", "run"}),
-    *({"machine"}, {"model"}, {"farm"}, {"planning"}, {"network"}, {"sources"}, {"toolchain"}),
-    *({"abi"}, {"wheels"}, {"yard"}, {"workshop"}, {"survey"}, {"stages"}, {"pipeline"}),
+    *(
+        {"machine"},
+        {"model"},
+        {"farm"},
+        {"planning"},
+        {"network"},
+        {"upstreams"},
+        {"sources"},
+        {"toolchain"},
+    ),
+    *(
+        {"abi"},
+        {"wheels"},
+        {"yard"},
+        {"workshop"},
+        {"survey"},
+        {"stages"},
+        {"missing"},
+        {"pipeline"},
+    ),
     *({"scheduling"}, {"engines"}, {"doctor"}, {"cli"}, {"__main__"}),
 )
 RANK = {name: rank for rank, names in enumerate(ROOMS) for name in names}

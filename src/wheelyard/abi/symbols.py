@@ -168,6 +168,8 @@ def _diagnose(symbol: UndefinedSymbol, demangled: str, scope: Scope) -> tuple[Re
         return Reason.MISSING_LIBRARY, f"nobody provides {', '.join(scope.missing)}"
     if scope.absent:
         return Reason.ABSENT_LIBRARY, f"this machine does not have {', '.join(scope.absent)}"
+    if scope.unseen:
+        return Reason.PRELOADED, f"unless {', '.join(scope.unseen)}, which is not here, brings it"
     return Reason.UNKNOWN, "no library that is loaded has it"
 
 

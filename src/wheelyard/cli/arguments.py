@@ -47,7 +47,19 @@ def make_parser() -> argparse.ArgumentParser:
     matrix.add_argument("recipe", nargs="?", help="only this recipe")
     matrix.add_argument("--impossible", action="store_true", help="show the impossible ones too")
     plan = add("plan", "Show the jobs of the matrix: missing, stale or done.")
-    plan.add_argument("select", nargs="?", default="*", help="pattern over identifiers")
+    _add_selection(plan)
+    plan.add_argument(
+        "--missing", action="store_true", help="wanted minus existing, wherever it exists"
+    )
+    plan.add_argument("--limit", type=int, metavar="N", help="with --missing: at most so many jobs")
+    plan.add_argument(
+        "--engine", choices=("github",), help="with --missing: as this engine takes it"
+    )
+    plan.add_argument("--digest", metavar="HEX", help="refuse any other plan for that engine")
+    plan.add_argument(
+        "--outputs", type=Path, metavar="FILE", help="append what the workflow's later jobs take"
+    )
+    _add_places(plan)
     text = "Bring everything that a build needs into the caches, so that it needs no network."
     fetch = add("fetch", text, cell, making)
     fetch.add_argument("recipe", nargs="?", help="one job of this recipe; all jobs without it")
@@ -63,8 +75,8 @@ def make_parser() -> argparse.ArgumentParser:
     update.add_argument(
         "kind",
         nargs="?",
-        choices=("torch", "toolkit", "redist", "build", "runtime", "symbols"),
-        help="only this kind of lock; or the symbol tables",
+        choices=("torch", "toolkit", "redist", "build", "runtime", "symbols", "releases"),
+        help="only this kind of lock; or the symbol tables; or what is new outside",
     )
     update.add_argument("name", nargs="?", help="only this one, for example 2.11.0+cu130")
     update.add_argument("--again", action="store_true", help="also those that are up to date")
@@ -94,17 +106,74 @@ def _add_what_to_build(build: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_selection(command: argparse.ArgumentParser) -> None:
+    command.add_argument("select", nargs="*", help="patterns over identifiers, or identifiers")
+    command.add_argument(
+        "--select",
+        dest="patterns",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="a further pattern over identifiers",
+    )
+
+
+def _add_places(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("what exists beside the yard; plan: with --missing")
+    group.add_argument(
+        "--index", action="append", default=[], metavar="URL", help="a published index of the farm"
+    )
+    group.add_argument(
+        "--trust-index",
+        action="store_true",
+        help="believe an index that is not there yet, or that lost wheels",
+    )
+    group.add_argument("--upstream", action="store_true", help="list upstream's releases")
+    group.add_argument(
+        "--judge", action="store_true", help="look at upstream's wheels that may be the ones"
+    )
+
+
 def _add_fill(add: object) -> None:
     assert callable(add)
-    fill = add("fill", "Build what is missing or stale, many jobs at once, on this machine.")
-    fill.add_argument("select", nargs="?", default="*", help="pattern over identifiers")
+    fill = add("fill", "Build what is missing or stale, many jobs at once.")
+    _add_selection(fill)
+    _add_places(fill)
+    fill.add_argument(
+        "--engine",
+        choices=("local", "slurm", "github"),
+        default="local",
+        help="where it is built (default: on this machine)",
+    )
+    _add_engines(fill)
     fill.add_argument("--limit", type=int, metavar="N", help="at most so many jobs")
     fill.add_argument("--deadline", metavar="DURATION", help="be over by then, as in 90m or 5h")
+    fill.add_argument(
+        "--start-late",
+        action="store_true",
+        help="also start what will not end by then: what it compiles is kept",
+    )
     budget = fill.add_argument_group("the budget of all jobs together; default: what is usable")
     budget.add_argument("--jobs", type=int, metavar="CORES", help="cores for compiles")
     budget.add_argument("--memory", type=float, metavar="GIB", help="memory for all jobs")
     making = fill.add_argument_group("how each is built")
     _add_making(making)
+
+
+def _add_engines(fill: argparse.ArgumentParser) -> None:
+    group = fill.add_argument_group("engines that are elsewhere")
+    group.add_argument("--status", action="store_true", help="show what was submitted")
+    group.add_argument("--cancel", action="store_true", help="end what was submitted")
+    group.add_argument("--log", metavar="ID", help="what the task of this job said")
+    group.add_argument("--detach", action="store_true", help="submit, and follow another time")
+    group.add_argument(
+        "--slurm", action="append", default=[], metavar="KEY=VALUE", help="as [slurm] has it"
+    )
+    group.add_argument("--repository", metavar="OWNER/NAME", help="github: whose workflow")
+    group.add_argument("--ref", default="main", help="github: its branch (default: main)")
+    group.add_argument(
+        "--poll", type=float, default=30.0, metavar="SECONDS", help="github: how often to ask"
+    )
 
 
 def _add_wheel_commands(add: object) -> None:
@@ -135,10 +204,17 @@ def _add_wheel_commands(add: object) -> None:
     adopt.add_argument("--python", metavar="X.Y", help="only where the wheel leaves it open")
     adopt.add_argument("--torch", metavar="V", help="default: the matrix's first that it fits")
     adopt.add_argument("--sandbox", choices=("bubblewrap", "unshare", "none"))
-    smoke = add("smoke", "Take in what a recipe's smoke.py reported on another machine.")
+    smoke = add("smoke", "Try a wheel of the yard on this machine, or take in a report.")
     smoke.add_argument("identifier", help="a job's identifier")
     smoke.add_argument(
-        "--report", type=Path, required=True, help="JSON that smoke.py wrote on another machine"
+        "--report", type=Path, help="JSON that smoke.py wrote on another machine, to be taken in"
+    )
+    smoke.add_argument("--on-gpu", action="store_true", help="an import alone is not enough")
+    smoke.add_argument("--sandbox", choices=("bubblewrap", "unshare", "none"))
+    accept = add("accept", "Take the wheels of a plan out of folders that others built.")
+    accept.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="yards")
+    accept.add_argument(
+        "--plan", type=Path, required=True, help="what `plan --engine github` printed"
     )
 
 

@@ -62,6 +62,19 @@ def fetch(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     _raise_failures(sources, prepared, is_selection=arguments.recipe is None)
 
 
+def prepare(jobs: Sequence[Job], workshop: Workshop) -> dict[str, str]:
+    """Bring everything that these jobs' builds take; return why some lack something."""
+    sources = _fetch_sources(jobs, workshop)
+    lacking = {one.label: str(one.error) for one in sources if one.error is not None}
+    failures = {
+        job.identifier: lacking[job.version.label] for job in jobs if job.version.label in lacking
+    }
+    progress = make_progress()
+    prepared = [_prepare(job, workshop, progress) for job in jobs if job.identifier not in failures]
+    failures |= {one.job.identifier: str(one.error) for one in prepared if one.error is not None}
+    return failures
+
+
 def _open_jobs(workshop: Workshop, select: str) -> tuple[Job, ...]:
     """Return the selected jobs of the matrix that are locked and not in the yard."""
     selected = select_jobs(wanted_jobs(workshop.farm.recipes, workshop.farm.matrix), select)

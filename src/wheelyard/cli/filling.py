@@ -1,7 +1,8 @@
-"""The command that builds everything which is missing, on this machine."""
+"""The command that builds everything which is missing: here, or where its engine says."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import itertools
 import logging
@@ -12,6 +13,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from wheelyard.cli.missing import groups_to_build, limit_of, patterns_of, places_of
 from wheelyard.cli.output import print_lines, print_table, readable_seconds
 from wheelyard.cli.screen import make_screen
 from wheelyard.cli.session import open_farm, open_workshop
@@ -20,22 +22,23 @@ from wheelyard.engines.local import Child, Limits, LocalEngine
 from wheelyard.engines.timeline import write_timeline
 from wheelyard.errors import DeadlineError, FillError, UsageError
 from wheelyard.machine.cores import usable_cores
-from wheelyard.planning.plan import JobState, select_jobs, wanted_jobs
+from wheelyard.missing import find_missing
+from wheelyard.planning.gaps import GapState
+from wheelyard.planning.plan import select_jobs, wanted_jobs
 from wheelyard.scheduling import events
 from wheelyard.scheduling.budget_server import memory_to_give, serve_budget
-from wheelyard.scheduling.order import schedule
-from wheelyard.survey import planning, survey
+from wheelyard.survey import planning
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from wheelyard.cli.screen import Screen
+    from wheelyard.missing import Found
     from wheelyard.scheduling.budget_server import UnitRun
     from wheelyard.scheduling.events import AnyEvent
-    from wheelyard.scheduling.order import ScheduledJob
-    from wheelyard.survey import Survey
+    from wheelyard.scheduling.order import ScheduledGroup, ScheduledJob
     from wheelyard.workshop import Workshop
 
 logger = logging.getLogger(__name__)
@@ -44,31 +47,43 @@ _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+)s)?")
 _SHOWN = 15
 
 
-def fill(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
-    """Build what the matrix wants and the yard lacks; one failure stops nothing else."""
+def fill_here(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
+    """Build what the matrix wants and nobody has; one failure stops nothing else."""
     started = time.monotonic()
     seconds = parse_duration(arguments.deadline) if arguments.deadline else None
     cores, memory = _limits(arguments)
     farm = open_farm(arguments)
     workshop = open_workshop(arguments, farm, env)
-    with planning():
-        jobs = select_jobs(wanted_jobs(farm.recipes, farm.matrix), arguments.select)
-        found = survey((job for job in jobs if job.cell.machine == os.uname().machine), workshop)
-        ordered = _order(found, workshop, limit=arguments.limit)
-    for line in _about(found, ordered):
+    found, groups = plan_fill(arguments, workshop, machine=os.uname().machine)
+    ordered = tuple(itertools.chain.from_iterable(groups))
+    for line in about(found, len(ordered)):
         logger.info("%s", line)
     limits = Limits(
         cores=cores,
         memory=memory,
         deadline=None if seconds is None else started + seconds,
+        starts_late=arguments.start_late,
     )
     board = Board()
     try:
         _run(ordered, board, limits, arguments=arguments, workshop=workshop)
     finally:
         if not arguments.json:
-            _report(board)
-    _raise_what_is_left(board)
+            report(board)
+    raise_what_is_left(board)
+
+
+def plan_fill(
+    arguments: argparse.Namespace, workshop: Workshop, *, machine: str | None
+) -> tuple[Found, tuple[ScheduledGroup, ...]]:
+    """Find out what is to be built, of one kind of machine or of all, in the order of starting."""
+    farm = workshop.farm
+    limit = limit_of(arguments)
+    with planning():
+        jobs = select_jobs(wanted_jobs(farm.recipes, farm.matrix), *patterns_of(arguments))
+        here = tuple(job for job in jobs if machine in {None, job.cell.machine})
+        found = find_missing(here, workshop, places_of(arguments))
+        return found, groups_to_build(found, farm, limit=limit)
 
 
 def parse_duration(text: str) -> float:
@@ -82,10 +97,9 @@ def parse_duration(text: str) -> float:
 
 
 def _limits(arguments: argparse.Namespace) -> tuple[int, int]:
-    for name, value in (("jobs", arguments.jobs), ("limit", arguments.limit)):
-        if value is not None and value < 1:
-            msg = f"--{name} {value} builds nothing. Give 1 or more, or leave it out."
-            raise UsageError(msg)
+    if arguments.jobs is not None and arguments.jobs < 1:
+        msg = f"--jobs {arguments.jobs} builds nothing. Give 1 or more, or leave it out."
+        raise UsageError(msg)
     if arguments.memory is not None and arguments.memory <= 0:
         msg = f"--memory {arguments.memory} is not an amount. Give GiB, or leave it out."
         raise UsageError(msg)
@@ -93,24 +107,20 @@ def _limits(arguments: argparse.Namespace) -> tuple[int, int]:
     return arguments.jobs or usable_cores(), memory
 
 
-def _order(found: Survey, workshop: Workshop, *, limit: int | None) -> tuple[ScheduledJob, ...]:
-    waiting = (item.job for item in found.planned if item.standing.state is not JobState.done)
-    groups = schedule(
-        waiting,
-        records=found.catalogue.records,
-        priority=workshop.farm.matrix.priority,
-    )
-    return tuple(itertools.islice(itertools.chain.from_iterable(groups), limit))
-
-
-def _about(found: Survey, ordered: Sequence[ScheduledJob]) -> list[str]:
-    states = Counter(str(item.standing.state) for item in found.planned)
+def about(found: Found, building: int) -> list[str]:
+    """Say in lines what was found, and what is done about it."""
+    states = Counter(str(gap.state) for gap in found.gaps)
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    lines = [f"{len(found.planned)} jobs ({counts or 'none'}); building {len(ordered)}"]
-    if found.unlocked:
-        reasons = Counter(item.reason for item in found.unlocked)
-        lines.append(f"{len(found.unlocked)} more have no lock, for example:")
-        lines.append(f"  {next(iter(reasons))}")
+    lines = [f"{len(found.gaps)} jobs ({counts or 'none'}); building {building}"]
+    for state, what in (
+        (GapState.unlocked, "have no lock"),
+        (GapState.unknown, "may exist where it could not be read, and are not built"),
+        (GapState.candidate, "may be upstream's, and are not built: look with --judge"),
+        (GapState.adoptable, "can be had from upstream: take them with `wheelyard adopt`"),
+    ):
+        notes = [gap.note for gap in found.gaps if gap.state is state]
+        if notes:
+            lines += [f"{len(notes)} {what}, for example:", f"  {notes[0]}"]
     return lines
 
 
@@ -122,9 +132,18 @@ def _run(
     arguments: argparse.Namespace,
     workshop: Workshop,
 ) -> None:
-    """Run the jobs, keep their events, and draw the timeline whatever happens."""
     if not ordered:
         return
+    with recording(arguments, workshop, board) as (folder, tell):
+        child = _child(arguments, workshop, folder)
+        _run_all(ordered, limits, child, board=board, tell=tell)
+
+
+@contextlib.contextmanager
+def recording(
+    arguments: argparse.Namespace, workshop: Workshop, board: Board
+) -> Iterator[tuple[Path, Callable[[AnyEvent], object]]]:
+    """Show and keep the events of a fill, and draw the timeline whatever happens."""
     started = dt.datetime.now(dt.UTC)
     folder = workshop.yard.path / "logs" / "fills" / f"{started:%Y%m%d-%H%M%S-%f}"
     folder.mkdir(parents=True)
@@ -134,9 +153,7 @@ def _run(
             path.open("wb") as file,
             make_screen(board, as_json=arguments.json) as screen,
         ):
-            tell = _teller(board, screen, events.EventWriter(file))
-            child = _child(arguments, workshop, folder)
-            _run_all(ordered, limits, child, board=board, tell=tell)
+            yield folder, _teller(board, screen, events.EventWriter(file))
     finally:
         write_timeline(path, folder / "timeline.html")
         logger.info("timeline: %s", folder / "timeline.html")
@@ -219,12 +236,7 @@ def _unit(run: UnitRun) -> events.Unit:
 
 def _child(arguments: argparse.Namespace, workshop: Workshop, logs: Path) -> Child:
     """Every job is the one command that every engine runs."""
-    options: list[str] = ["--farm", str(workshop.farm.folder.absolute())]
-    options += ["--yard", str(workshop.yard.path), "--toolkit", arguments.toolkit]
-    options += ["--sandbox", arguments.sandbox] if arguments.sandbox else []
-    options += ["--compile-cache", arguments.compile_cache]
-    options += ["--shared-cache", arguments.shared_cache] if arguments.shared_cache else []
-    options += [word for setting in arguments.network for word in ("--network", setting)]
+    options = build_options(arguments, workshop)
 
     def command(item: ScheduledJob, descriptor: int) -> list[str]:
         words = ["build", "--job", item.job.identifier, "--events", str(descriptor)]
@@ -233,7 +245,18 @@ def _child(arguments: argparse.Namespace, workshop: Workshop, logs: Path) -> Chi
     return Child(command=command, env=workshop.env, logs=logs)
 
 
-def _report(board: Board) -> None:
+def build_options(arguments: argparse.Namespace, workshop: Workshop) -> list[str]:
+    """Return what a fill hands on to each of its builds."""
+    options: list[str] = ["--farm", str(workshop.farm.folder.absolute())]
+    options += ["--yard", str(workshop.yard.path), "--toolkit", arguments.toolkit]
+    options += ["--sandbox", arguments.sandbox] if arguments.sandbox else []
+    options += ["--compile-cache", arguments.compile_cache]
+    options += ["--shared-cache", arguments.shared_cache] if arguments.shared_cache else []
+    options += [word for setting in arguments.network for word in ("--network", setting)]
+    return options
+
+
+def report(board: Board) -> None:
     """Show what was made, and every failure with cell, stage, last lines and log."""
     made = [item for item in board.done if item.made]
     if made:
@@ -261,7 +284,7 @@ def _asked(item: events.Done) -> int:
     return item.cache_hits + item.cache_misses
 
 
-def _raise_what_is_left(board: Board) -> None:
+def raise_what_is_left(board: Board) -> None:
     if board.failed:
         msg = (
             f"{len(board.failed)} of {board.total} jobs failed; the others were not held up. "
@@ -269,11 +292,10 @@ def _raise_what_is_left(board: Board) -> None:
         )
         raise FillError(msg)
     if board.cut:
+        by_deadline = any(item.reason == "deadline" for item in board.cut)
+        why = "the deadline came before" if by_deadline else "somebody ended them"
         msg = (
-            f"The deadline came before {len(board.cut)} of {board.total} jobs were built. What "
-            "they compiled is in the compile cache: run the same command again to go on."
+            f"{len(board.cut)} of {board.total} jobs were not built: {why}. What they compiled is "
+            "in the compile cache: run the same command again to go on."
         )
         raise DeadlineError(msg)
-
-
-COMMANDS = {"fill": fill}

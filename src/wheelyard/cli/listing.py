@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from wheelyard.cli.output import print_json, print_lines, print_table
 from wheelyard.cli.session import open_farm, open_workshop
+from wheelyard.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -81,13 +82,20 @@ def _unwanted_to_json(item: Unwanted) -> dict[str, object]:
 
 def show_plan(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Show the jobs of the matrix as they stand against the yard."""
+    if arguments.missing:
+        from wheelyard.cli.missing import show_missing  # noqa: PLC0415 - imports every room
+
+        show_missing(arguments, env)
+        return
+    _refuse_without_missing(arguments)
     from wheelyard.planning.plan import select_jobs, wanted_jobs  # noqa: PLC0415
     from wheelyard.survey import planning, survey  # noqa: PLC0415
 
     farm = open_farm(arguments)
     workshop = open_workshop(arguments, farm, env)
     with planning():
-        jobs = select_jobs(wanted_jobs(farm.recipes, farm.matrix), arguments.select)
+        patterns = (*arguments.select, *arguments.patterns) or ("*",)
+        jobs = select_jobs(wanted_jobs(farm.recipes, farm.matrix), *patterns)
         found = survey(jobs, workshop)
     planned, unlocked = found.planned, found.unlocked
     if arguments.json:
@@ -105,6 +113,22 @@ def show_plan(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
         [(item.standing.state, item.job.identifier, _remark(item.standing)) for item in planned],
     )
     print_lines("", f"{len(planned)} jobs; {len(unlocked)} more have no lock (--json: which)")
+
+
+def _refuse_without_missing(arguments: argparse.Namespace) -> None:
+    for name in (
+        "limit",
+        "engine",
+        "digest",
+        "outputs",
+        "index",
+        "trust_index",
+        "upstream",
+        "judge",
+    ):
+        if getattr(arguments, name):
+            msg = f"--{name.replace('_', '-')} is about what exists elsewhere. Add --missing."
+            raise UsageError(msg)
 
 
 def _remark(standing: Standing) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +42,7 @@ def open_workshop(arguments: argparse.Namespace, farm: Farm, env: Mapping[str, s
         compile_jobs=_positive(getattr(arguments, "jobs", None)),
         toolkit=getattr(arguments, "toolkit", "auto"),
         sandbox=SandboxLevel(sandbox) if sandbox else None,
-        foreign_python=_absolute(getattr(arguments, "env", None)),
+        foreign_python=_find_python(getattr(arguments, "env", None), env),
         compile_cache=getattr(arguments, "compile_cache", "sccache"),
         shared_cache=getattr(arguments, "shared_cache", None),
         network=tuple(getattr(arguments, "network", ())),
@@ -56,5 +58,9 @@ def _positive(jobs: int | None) -> int | None:
     return jobs
 
 
-def _absolute(path: Path | None) -> Path | None:
-    return None if path is None else path.absolute()
+def _find_python(path: Path | None, env: Mapping[str, str]) -> Path | None:
+    """Return the interpreter of ``--env``; a bare name is looked for on PATH, as a shell does."""
+    if path is None:
+        return None
+    found = shutil.which(path, path=env.get("PATH", os.defpath)) if len(path.parts) == 1 else None
+    return Path(found or path).absolute()

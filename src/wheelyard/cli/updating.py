@@ -35,6 +35,11 @@ def update(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
 
         update_symbols(arguments, env)
         return
+    if arguments.kind == "releases":
+        from wheelyard.cli.updating_releases import update_releases  # noqa: PLC0415 - as above
+
+        update_releases(arguments, env)
+        return
     farm = open_farm(arguments)
     workshop = open_workshop(arguments, farm, env)
     resolving = uv_environment(workshop.indexes, workshop.env, resolving=True)

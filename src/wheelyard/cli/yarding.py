@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, assert_never
 
 from wheelyard.cli.output import print_json, print_lines, print_table
 from wheelyard.cli.session import open_farm, open_workshop, yard_folder
-from wheelyard.errors import InputFileError, UnknownNameError
+from wheelyard.errors import InputFileError, MachineError, UnknownNameError
 from wheelyard.folders import remove_tree
 from wheelyard.machine.disk import readable_size
 from wheelyard.machine.folders import cache_folder
+from wheelyard.machine.gpu import find_driver
 from wheelyard.model.record import Adopted, Built, TestLevel, TestReport, machine_label
+from wheelyard.planning.naming import job_named
 from wheelyard.planning.plan import expand_matrix
 from wheelyard.survey import survey
 from wheelyard.wheels.smoke import describe_machine
@@ -35,12 +37,38 @@ logger = logging.getLogger(__name__)
 
 
 def smoke(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
-    """Take a report that the recipe's smoke test wrote on another machine into the yard."""
+    """Try a wheel of the yard here, or take in what was reported on another machine."""
+    if arguments.report is None:
+        _try_here(arguments, env)
+        return
     yard = _yard(arguments, env)
     stored = _find(yard, arguments.identifier)
     report = _read_report(arguments.report, stored)
-    path = add_report(yard, report)
-    if arguments.json:
+    _show_report(report, add_report(yard, report), stored, as_json=arguments.json)
+
+
+def _try_here(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
+    from wheelyard.cli.telling import make_progress  # noqa: PLC0415 - the others need it not
+    from wheelyard.pipeline import test_again  # noqa: PLC0415 - imports every room
+
+    farm = open_farm(arguments)
+    workshop = open_workshop(arguments, farm, env)
+    stored = _find(workshop.yard, arguments.identifier)
+    job = job_named(arguments.identifier, farm.recipes)
+    if arguments.on_gpu and find_driver(workshop.env) is None:
+        msg = "There is no GPU with a driver here. Leave out --on-gpu to try the import alone."
+        raise MachineError(msg)
+    report = test_again(stored, job, workshop, make_progress())
+    path = workshop.yard.reports_dir(report.sha256) / report.report_filename
+    _show_report(report, path, stored, as_json=arguments.json)
+    if arguments.on_gpu and report.level is not TestLevel.ran_on_gpu:
+        archs = " ".join(stored.record.gpu_archs)
+        msg = f"{arguments.identifier} has code for {archs}, and none of the GPUs here is one."
+        raise MachineError(msg)
+
+
+def _show_report(report: TestReport, path: Path, stored: StoredWheel, *, as_json: bool) -> None:
+    if as_json:
         print_json({"level": report.level, "report": str(path)})
         return
     print_lines(f"{stored.record.identifier}: {report.level} on {report.machine_description}")

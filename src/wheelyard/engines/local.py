@@ -55,6 +55,8 @@ class Limits:
     memory: int
     deadline: float | None = None
     """On the clock of ``time.monotonic``."""
+    starts_late: bool = False
+    """Start jobs too that will not end by the deadline: they go on from what they compiled."""
 
     @property
     def jobs(self) -> int:
@@ -180,7 +182,7 @@ class LocalEngine:
         return True
 
     def _would_end_in_time(self, item: ScheduledJob) -> bool:
-        if self._limits.deadline is None:
+        if self._limits.deadline is None or self._limits.starts_late:
             return True
         cores = self._limits.cores / (len(self._running) + 1)
         return time.monotonic() + item.seconds(cores=cores) <= self._limits.deadline

@@ -40,6 +40,11 @@ def state_folder(env: Mapping[str, str]) -> Path:
     )
 
 
+def work_folder(env: Mapping[str, str]) -> Path:
+    """Return ``WHEELYARD_WORK``, such as a disk of this very node, or a part of the cache."""
+    return _overridden(env, "WHEELYARD_WORK") or cache_folder(env) / "work"
+
+
 def _overridden(env: Mapping[str, str], variable: str) -> Path | None:
     value = env.get(variable, "")
     if value.startswith("~/") and env.get("HOME"):

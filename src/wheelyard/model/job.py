@@ -75,10 +75,13 @@ class Job:
     @property
     def build_tag(self) -> str | None:
         """The revision, with what the version tells otherwise, as in ``0.cu130.torch2.11.0``."""
-        revision = self.version.revision
-        if self.has_bare_version:
-            return f"{revision}.{self._built_for}"
-        return str(revision) if revision else None
+        revision, suffix = self.version.revision, self.build_suffix
+        return f"{revision}{suffix}" if revision or suffix else None
+
+    @property
+    def build_suffix(self) -> str:
+        """What the build tag says after the revision, as in ``.cu130.torch2.11.0``."""
+        return f".{self._built_for}" if self.has_bare_version else ""
 
     @property
     def has_bare_version(self) -> bool:

@@ -37,6 +37,16 @@ class Priority:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Runner:
+    """The labels of the GitHub runners that some jobs are built and tried on."""
+
+    select: str
+    build: tuple[str, ...]
+    gpu: tuple[str, ...] = ()
+    container: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Matrix:
     """Axes, exclusions and priorities; torch builds in the order of the file."""
 
@@ -47,6 +57,7 @@ class Matrix:
     priorities: tuple[Priority, ...]
     gcc_major: int | None
     """The compiler that every build box must have, if the farm insists on one."""
+    runners: tuple[Runner, ...] = ()
 
     def cells(self) -> Iterator[Cell]:
         """Yield every combination of the axes, wanted torch builds first, Pythons innermost."""
@@ -59,6 +70,11 @@ class Matrix:
             if fnmatchcase(identifier, item.select):
                 return item.reason
         return None
+
+    def runner(self, identifier: str) -> Runner | None:
+        """Return where a job runs on GitHub."""
+        matching = (one for one in self.runners if fnmatchcase(identifier, one.select))
+        return next(matching, None)
 
     def priority(self, identifier: str) -> int:
         """Add up what the matching priorities give."""
@@ -78,6 +94,10 @@ def parse_matrix(file: MatrixFile, *, origin: str) -> Matrix:
             Priority(select=item.select, value=item.value) for item in file.priorities
         ),
         gcc_major=file.toolchain.gcc,
+        runners=tuple(
+            Runner(select=item.select, build=item.build, gpu=item.gpu, container=item.container)
+            for item in file.runners
+        ),
     )
 
 

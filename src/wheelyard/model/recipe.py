@@ -12,6 +12,7 @@ from packaging.utils import NormalizedName, canonicalize_name, is_normalized_nam
 from packaging.version import InvalidVersion, Version
 
 from wheelyard.errors import ImpossibleCellError, InputFileError, UnknownNameError, UsageError
+from wheelyard.model.asset_name import AssetTemplate, UpstreamReleases
 from wheelyard.model.cell import CudaVersion, GpuArch
 from wheelyard.model.recipe_file import (
     BuildTable,
@@ -171,6 +172,8 @@ class RecipeVersion:
     patches: tuple[Patch, ...]
     gpu_archs: tuple[tuple[CudaVersion, tuple[GpuArch, ...]], ...]
     """Default targets from each CUDA release on, ascending; none where there is no device code."""
+    releases: UpstreamReleases | None = None
+    """Where upstream publishes wheels of its own."""
     label: str = dataclasses.field(init=False, compare=False, repr=False)
     """How locks and messages name it, for example ``causal-conv1d-1.7.0``."""
     patches_depend_on_python: bool = dataclasses.field(init=False, compare=False, repr=False)
@@ -306,6 +309,18 @@ def _parse_version(
         contents=_parse_contents(parser, file, table, version),
         patches=tuple(patch for patch in patches if patch.covers(version)),
         gpu_archs=_parse_gpu_archs(parser, file),
+        releases=_parse_releases(parser, file),
+    )
+
+
+def _parse_releases(parser: _Parser, file: RecipeFile) -> UpstreamReleases | None:
+    table = file.releases
+    if table is None:
+        return None
+    return UpstreamReleases(
+        repository=table.repository,
+        tag=table.tag,
+        template=parser.parse("releases.asset", table.asset, AssetTemplate.parse),
     )
 
 

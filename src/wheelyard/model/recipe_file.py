@@ -104,6 +104,14 @@ class VersionTable(Table, frozen=True, kw_only=True):
     requires: tuple[str, ...] | None = None
 
 
+class ReleasesTable(Table, frozen=True, kw_only=True):
+    """Where upstream publishes wheels of its own, and how it names them."""
+
+    repository: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")]
+    asset: Name
+    tag: Annotated[str, msgspec.Meta(pattern=r"\{version\}")] = "v{version}"
+
+
 class RecipeFile(Table, frozen=True, kw_only=True):
     """A recipe file."""
 
@@ -116,6 +124,7 @@ class RecipeFile(Table, frozen=True, kw_only=True):
     gpu_archs: dict[str, tuple[str, ...]] = {}
     versions: tuple[VersionTable, ...]
     patches: tuple[PatchTable, ...] = ()
+    releases: ReleasesTable | None = None
 
 
 class AxesTable(Table, frozen=True, kw_only=True):
@@ -140,6 +149,18 @@ class PriorityTable(Table, frozen=True, kw_only=True):
     value: int
 
 
+class RunnerTable(Table, frozen=True, kw_only=True):
+    """The labels of the GitHub runners for some jobs; of several tables the first that matches."""
+
+    select: Name
+    build: tuple[Name, ...]
+    """Where they are compiled: a GPU box, or a CPU runner with the toolkit of the index."""
+    gpu: tuple[Name, ...] = ()
+    """Where they are tried on a GPU; none if left out."""
+    container: Annotated[str, msgspec.Meta(pattern="^(.+@sha256:[0-9a-f]{64})?$")] = ""
+    """An image to build in, by its digest."""
+
+
 class ToolchainTable(Table, frozen=True, kw_only=True):
     """What every build box must agree on."""
 
@@ -153,3 +174,4 @@ class MatrixFile(Table, frozen=True, kw_only=True):
     exclude: tuple[ExclusionTable, ...] = ()
     priorities: tuple[PriorityTable, ...] = ()
     toolchain: ToolchainTable = ToolchainTable()
+    runners: tuple[RunnerTable, ...] = ()

@@ -133,15 +133,20 @@ def variable_of(name: str) -> str:
     return f"WHEELYARD_{name.upper()}"
 
 
-def _read_file(config: Path) -> dict[str, _Found]:
+def read_config(config: Path) -> ConfigFile:
+    """Read the user's configuration; one that is not there says nothing."""
     try:
         text = config.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return {}
+        return ConfigFile()
     except (OSError, UnicodeDecodeError) as error:
         msg = f"The configuration {config} cannot be read: {error}. Correct or remove it."
         raise InputFileError(msg) from error
-    table = decode_table(text, ConfigFile, origin=str(config)).network
+    return decode_table(text, ConfigFile, origin=str(config))
+
+
+def _read_file(config: Path) -> dict[str, _Found]:
+    table = read_config(config).network
     return {
         name: _Found(value=value, origin=f"{config} [network]")
         for name, field in _FIELDS.items()

@@ -1,4 +1,4 @@
-"""The table ``[network]`` of the user's ``config.toml`` as people write it."""
+"""The user's ``config.toml`` as people write it, and its table ``[network]``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from wheelyard.model.recipe_file import Table
+from wheelyard.model.slurm_settings import SlurmTable
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, description="seconds")]
 Direct = Literal["first", "last", "never"]
@@ -37,3 +38,4 @@ class ConfigFile(Table, frozen=True, kw_only=True):
     """The user's own configuration file."""
 
     network: NetworkTable = NetworkTable()
+    slurm: SlurmTable = SlurmTable()

@@ -245,11 +245,27 @@ def _why_impossible(version: RecipeVersion, cell: Cell) -> str:
     return ""
 
 
-def select_jobs(jobs: Iterable[Job], select: str) -> tuple[Job, ...]:
-    """Return the jobs whose identifier matches ``select``, in their order; none is an error."""
+def select_jobs(jobs: Iterable[Job], *patterns: str) -> tuple[Job, ...]:
+    """Return the jobs whose identifier matches any pattern, in their order; none is an error."""
     jobs = tuple(jobs)
-    selected = tuple(job for job in jobs if fnmatchcase(job.identifier, select))
+    names = {pattern for pattern in patterns if not set(pattern) & set("*?[")}
+    globs = [pattern for pattern in patterns if pattern not in names]
+    selected = tuple(
+        job
+        for job in jobs
+        if job.identifier in names or any(fnmatchcase(job.identifier, glob) for glob in globs)
+    )
     if not selected:
-        msg = f"No job matches {select!r}. `wheelyard matrix` shows the {len(jobs)} there are."
+        what = ", ".join(map(repr, patterns))
+        msg = f"No job matches {what}. `wheelyard matrix` shows the {len(jobs)} there are."
         raise UnknownNameError(msg)
     return selected
+
+
+def select_unwanted(unwanted: Iterable[Unwanted], *patterns: str) -> tuple[Unwanted, ...]:
+    """Return those combinations that would be named so, if they could be."""
+    return tuple(
+        item
+        for item in unwanted
+        if any(fnmatchcase(f"{item.version.label}-{item.cell.identifier}", one) for one in patterns)
+    )

@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 
 def make_expectation(job: Job, wheel: RepairedWheel) -> Expectation:
     """Return what recipe, cell and revision say of the wheel, with the tag that repair found."""
+    return expect_platform(job, wheel.platform_tag)
+
+
+def expect_platform(job: Job, platform_tag: str) -> Expectation:
+    """Return the same for a wheel that names this platform; the check judges whether it holds."""
     cell, contents = job.cell, job.version.contents
-    platform_tag = wheel.platform_tag.partition(".")[0]
     return Expectation(
         name=job.version.recipe,
         version=job.wheel_version,
-        tag=Tag(cell.python.python_tag, cell.python.abi_tag, platform_tag),
+        tag=Tag(cell.python.python_tag, cell.python.abi_tag, platform_tag.partition(".")[0]),
         build_tag=job.build_tag,
         extensions=contents.extensions,
         top_levels=contents.top_levels,

@@ -13,6 +13,7 @@ from wheelyard.cli.arguments import make_parser
 
 COMMANDS = (
     *(
+        "accept",
         "adopt",
         "build",
         "check",

@@ -71,6 +71,22 @@ def test_options_of_the_command_line_reach_the_workshop(
     assert options.compile_cache == "none"
 
 
+@pytest.mark.parametrize(
+    ("there", "found"), [(True, "bin/python9"), (False, "python9")], ids=["on-path", "nowhere"]
+)
+def test_interpreter_that_is_a_bare_name_is_looked_for_on_path(
+    probe_farm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, there: bool, found: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if there:
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin" / "python9").touch(mode=0o755)
+    env = {"WHEELYARD_CACHE": "/nowhere", "HOME": "/nowhere", "PATH": str(tmp_path / "bin")}
+    arguments = _arguments(env=Path("python9"))
+    options = open_workshop(arguments, load_farm(probe_farm), env).options
+    assert options.foreign_python == tmp_path / found
+
+
 def test_command_without_options_gets_the_defaults(probe_farm: Path, tmp_path: Path) -> None:
     env = {"WHEELYARD_CACHE": str(tmp_path / "cache"), "HOME": str(tmp_path)}
     options = open_workshop(_arguments(), load_farm(probe_farm), env).options

@@ -196,6 +196,14 @@ def test_deadline_ends_what_runs_and_starts_nothing_that_takes_longer(
     assert (cut.reason, cut.was_running) == ("deadline", False)
 
 
+def test_job_that_takes_longer_is_started_where_it_goes_on_another_time(
+    run: Callable[..., list[AnyEvent]],
+) -> None:
+    deadline = time.monotonic() + 5.0
+    limits = Limits(cores=1, memory=8 * GIB, deadline=deadline, starts_late=True)
+    assert _ends(run("done()", limits=limits)) == {"cp311": "Done"}
+
+
 def test_at_the_deadline_what_runs_is_ended(
     run: Callable[..., list[AnyEvent]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

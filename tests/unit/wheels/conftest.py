@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import zipfile
@@ -10,10 +12,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from wheelyard.abi.making_tables import make_site_table
+from wheelyard.model.matrix import parse_machine
+from wheelyard.wheels.values import UpstreamWheel
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    Publish = Callable[..., UpstreamWheel]
+
+MACHINE = parse_machine(platform.machine())
+PLATFORM = f"linux_{MACHINE}"
+CHECK_FAIL = "_ZN3c106detail14torchCheckFailEPKcS2_jRK"
+NEW_STRING = "NSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE"
+OLD_STRING = "Ss"
+TORCHES = {
+    "2.6.0+cu124": {"cxx11_abi": 0, "cuda": 12},
+    "2.8.0+cu128": {"cxx11_abi": 1, "cuda": 12},
+    "2.11.0+cu130": {"cxx11_abi": 1, "cuda": 13},
+}
 METADATA = """\
 Metadata-Version: 2.1
 Name: demo-ext
@@ -88,3 +106,68 @@ def compile_library(tmp_path: Path) -> Callable[..., bytes]:
         return (folder / name).read_bytes()
 
     return compiled
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory, make_torch_site: Callable[..., Path]) -> Path:
+    """Return a cache with the symbol tables of three small torches."""
+    cache = tmp_path_factory.mktemp("cache")
+    for torch, facts in TORCHES.items():
+        path = cache / "symbols" / f"torch-{torch}-{MACHINE}.symbols"
+        site = cache / torch
+        ignored = shutil.ignore_patterns("*.c", "*.map")
+        shutil.copytree(make_torch_site(**facts), site, ignore=ignored)
+        make_site_table(site, path, name=f"torch-{torch}")
+    return cache
+
+
+@pytest.fixture
+def cache(tables: Path, tmp_path: Path) -> Path:
+    """Return a cache of this test, with those tables."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    (folder / "symbols").symlink_to(tables / "symbols")
+    return folder
+
+
+@pytest.fixture
+def publish(
+    make_wheel: Callable[..., Path],
+    link_c: Callable[..., Path],
+    make_fatbin: Callable[..., bytes],
+    make_torch_site: Callable[..., Path],
+) -> Publish:
+    """Return a function that makes a wheel of the probe and renames it, as upstream does."""
+
+    def make(
+        *,
+        cuda: int = 13,
+        string: str = NEW_STRING,
+        label: str = "cu12torch2.6cxx11abiFALSE",
+        tag: str = f"cp312-cp312-{PLATFORM}",
+        suffix: str = f".cpython-312-{MACHINE}-linux-gnu.so",
+        cubins: tuple[int, ...] = (80, 90),
+        ptx: tuple[int, ...] = (),
+        filename: str | None = None,
+        **words: object,
+    ) -> UpstreamWheel:
+        site = make_torch_site(cuda=cuda)
+        extension = link_c(
+            "probe_cuda.so",
+            defines=["PyInit_probe_cuda"],
+            asks=[f"{CHECK_FAIL}{string}", "_ZN2at5emptyEv", "cudaMalloc"],
+            needs=[
+                site / "torch/lib/libc10.so",
+                site / "torch/lib/libtorch_cpu.so",
+                site / f"nvidia/cu{cuda}/lib/libcudart.so.{cuda}",
+            ],
+            gpu_code=make_fatbin(cubins=cubins, ptx=ptx) if cubins or ptx else b"",
+        )
+        about = {"name": "probe", "version": "1.1", "requires": ["torch", "packaging"]} | words
+        files = {"probe/__init__.py": b"", f"probe_cuda{suffix}": extension.read_bytes()}
+        named = filename or f"{about['name']}-{about['version']}+{label}-{tag}.whl"
+        path = make_wheel(tag=tag, files=files, filename=named, **about)
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        return UpstreamWheel(path=path, sha256=sha256, url="", filename=path.name)
+
+    return make

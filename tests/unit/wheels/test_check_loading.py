@@ -298,8 +298,13 @@ def test_symbol_of_another_wheel_may_be_preloaded_and_one_that_none_has_is_missi
     report = bench.check({"_C.so": bench.module("_C.so", asks=["core_gemm"])}, torch=torch)
     assert loading_findings(report) == [(FindingKind.NOT_CHECKED, Severity.WARNING)]
     assert "unless the package loads libcore.so before" in report.findings[-1].message
-    other = bench.check({"_D.so": bench.module("_D.so", asks=["core_norm"])}, torch=torch)
-    assert loading_findings(other) == [(FindingKind.MISSING_SYMBOL, Severity.ERROR)]
+    other = bench.module("_D.so", asks=["core_norm"])
+    report = bench.check({"_D.so": other}, torch=torch)
+    assert loading_findings(report) == [(FindingKind.MISSING_SYMBOL, Severity.ERROR)]
+    unseen = dataclasses.replace(torch, unseen=("core",))
+    report = bench.check({"_D.so": other}, torch=unseen)
+    assert loading_findings(report) == [(FindingKind.NOT_CHECKED, Severity.WARNING)]
+    assert "unless core, which is not here, brings it" in report.findings[-1].message
 
 
 def test_alternative_for_another_torch_is_no_alternative(bench: Bench) -> None:

@@ -171,6 +171,6 @@ def test_compiler_had_a_part_in_a_built_wheel_only(
 def test_report_is_of_the_wheel_that_was_tested(
     tested: TestedWheel, make: Callable[..., Made], adopted: AdoptedWheel
 ) -> None:
-    report = make_report(tested, make(adopted))
+    report = make_report(tested, created=make(adopted).created)
     assert (report.sha256, report.level) == (tested.wheel.wheel.sha256, TestLevel.imported)
     assert (report.seconds, report.machine) == (1.235, "no-gpu")

@@ -1,0 +1,1 @@
+"""What exists outside of this machine: published indexes, upstream's releases, new versions."""
