@@ -15,14 +15,36 @@ import pytest
 # With --import-mode=importlib nothing puts this folder on the path.
 sys.path.insert(0, os.fspath(Path(__file__).parent))
 
+from chromium import open_page
+from github import GithubDouble
 from native import compile_source, fatbin, link, write_torch_site
 from redist import change_small_site, serve, write_small_site
+from s3 import s3_env, s3_server
 from wheels import write_wheel
+from yards import killed_at, make, make_report_fixture, snapshot, yard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from chromium import Page
     from redist import Site
+
+
+__all__ = ["killed_at", "make", "make_report_fixture", "s3_env", "s3_server", "snapshot", "yard"]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Page]:
+    """Start a browser; the tests share a tab."""
+    with open_page() as page:
+        yield page
+
+
+@pytest.fixture
+def github() -> Iterator[GithubDouble]:
+    """Serve a GitHub with one empty repository."""
+    with GithubDouble() as double:
+        yield double
 
 
 @pytest.fixture(autouse=True)

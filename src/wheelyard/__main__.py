@@ -47,6 +47,10 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Call the command; each one's imports are paid for by itself only."""
     # ruff: noqa: PLC0415
     match arguments.command:
+        case "list" if arguments.yard is not None:
+            from wheelyard.cli import keeping
+
+            keeping.list_yard(arguments, env)
         case "list" | "matrix" | "plan" | "schema":
             from wheelyard.cli import listing
 
@@ -63,14 +67,6 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
             from wheelyard.cli import checking
 
             checking.check(arguments, env)
-        case "adopt":
-            from wheelyard.cli import adopting
-
-            adopting.adopt(arguments, env)
-        case "accept":
-            from wheelyard.cli import accepting
-
-            accepting.accept(arguments, env)
         case "fetch":
             from wheelyard.cli import fetching
 
@@ -83,6 +79,28 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
             from wheelyard.cli import diagnosing
 
             diagnosing.doctor(arguments, env)
+        case _:
+            _run_on_yard(arguments, env)
+
+
+def _run_on_yard(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
+    match arguments.command:
+        case "adopt":
+            from wheelyard.cli import adopting
+
+            adopting.adopt(arguments, env)
+        case "accept":
+            from wheelyard.cli import accepting
+
+            accepting.accept(arguments, env)
+        case "import" | "prune" | "remove" | "show" | "verify" | "yank":
+            from wheelyard.cli import keeping
+
+            keeping.COMMANDS[arguments.command](arguments, env)
+        case "publish":
+            from wheelyard.cli import publishing
+
+            publishing.publish(arguments, env)
         case command:
             from wheelyard.cli import yarding
 

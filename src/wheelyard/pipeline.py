@@ -37,7 +37,7 @@ from wheelyard.stages import (
 )
 from wheelyard.wheels.adopt import judge, take_in
 from wheelyard.workshop import changed_since
-from wheelyard.yard.index import write_index
+from wheelyard.yard.index import update_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,7 +136,9 @@ def _make_once(
     with job_context(identifier):
         stored = find()
         if stored is not None:
-            write_index(yard)  # a run that was killed may not have come so far
+            update_index(
+                yard, (stored.record.filename,)
+            )  # a run that was killed may not have come so far
             return _outcome(run, stored, made=False, started=started)
         with held(work.with_name(f"{work.name}.lock"), what=f"the other build of {identifier}"):
             stored = find()
@@ -189,11 +191,12 @@ def _build_stages(run: Run) -> StoredWheel:
     request = build_request(run, toolchain)
     stages.timed("bring", lambda: bring_compiled(run, request))
     compiled = stages.timed("build", lambda: build(run, fetched, patched, request))
-    repaired = stages.timed("repair", lambda: repair(run, compiled.built))
+    locks = workshop.lock_digests(job)
+    repaired = stages.timed("repair", lambda: repair(run, compiled, locks=locks))
     checked = stages.timed("check", lambda: check(run, repaired, toolchain))
     stages.timed("share", lambda: share_compiled(run, request, compiled.cache))
     tested = stages.timed("smoke", lambda: smoke(run, checked, toolchain))
-    made = made_of(run, compiled, toolchain, locks=workshop.lock_digests(job))
+    made = made_of(run, compiled, toolchain, locks=locks)
     return stages.timed("store", lambda: store(run, tested, made))
 
 
@@ -204,7 +207,7 @@ def _adopt_stages(run: Run, judged: JudgedWheel) -> StoredWheel:
     wanted = (torch_lock(torch), runtime_lock_request(run.job.version, torch.cuda))
     locks = {str(one.path): run.workshop.farm.lock(one).sha256 for one in wanted}
     adopted = take_in(judged, folder=run.work / "upstream", log_path=run.log_path)
-    repaired = stages.timed("repair", lambda: repair(run, adopted))
+    repaired = stages.timed("repair", lambda: repair(run, adopted, locks=locks))
     # what the recipe does not declare is known before gigabytes of torch are fetched
     stages.timed("inspect", lambda: check(run, repaired, None))
     runtime = stages.timed("torch", lambda: runtime_for(run))

@@ -29,6 +29,7 @@ from wheelyard.machine.memory import available_memory
 from wheelyard.machine.namespaces import SandboxLevel
 from wheelyard.model.cell import GpuArch
 from wheelyard.model.lock import runtime_lock_request, without
+from wheelyard.model.sbom import SBOM_NAME, make_sbom
 from wheelyard.network.wheel_download import download_wheel, is_web_url
 from wheelyard.planning.estimate import choose_compile_jobs, gpu_archs_hint, make_estimate
 from wheelyard.planning.locks import job_locks, torch_lock
@@ -56,8 +57,8 @@ from wheelyard.wheels.smoke import SmokeRequest, smoke_test
 from wheelyard.wheels.staging import stage_wheel
 from wheelyard.wheels.surrounding import torch_candidates
 from wheelyard.wheels.values import CheckedWheel, RepairedWheel, TestLevel, UpstreamWheel
-from wheelyard.yard.index import write_index
-from wheelyard.yard.recording import Compiled, Made, make_record, make_report
+from wheelyard.yard.index import update_index
+from wheelyard.yard.recording import Compiled, Made, make_record, make_report, record_origin
 from wheelyard.yard.reports import add_report
 from wheelyard.yard.store import store_wheel
 
@@ -74,7 +75,7 @@ if TYPE_CHECKING:
     from wheelyard.toolchain.shared_cache import Moved, SharedCache
     from wheelyard.toolchain.values import Runtime, Toolchain
     from wheelyard.wheels.adopt import AdoptionWish
-    from wheelyard.wheels.values import AdoptedWheel, BuiltWheel, TestedWheel
+    from wheelyard.wheels.values import AdoptedWheel, TestedWheel
     from wheelyard.workshop import Workshop
     from wheelyard.yard.store import StoredWheel
 
@@ -376,15 +377,17 @@ def _say_estimate(job: Job, estimate: Estimate, progress: Progress) -> None:
         progress.say(hint)
 
 
-def repair(run: Run, wheel: BuiltWheel | AdoptedWheel) -> RepairedWheel:
+def repair(run: Run, origin: Compiled | AdoptedWheel, *, locks: Mapping[str, str]) -> RepairedWheel:
+    """Give the wheel its identity, and the bill of what it is made of; ``locks`` are digests."""
     job = run.job
     return repair_wheel(
-        wheel,
+        origin.built if isinstance(origin, Compiled) else origin,
         destination=run.work / "repaired",
         version=job.wheel_version,
         torch_requirement=job.torch_requirement,
         build_tag=job.build_tag,
         env=run.workshop.env,
+        extra_files={SBOM_NAME: make_sbom(job, record_origin(origin), locks=locks)},
     )
 
 
@@ -392,7 +395,7 @@ def check(run: Run, repaired: RepairedWheel, runtime: Runtime | None) -> Checked
     """Gate on the static check: a wheel that fails does not enter the yard."""
     report = check_wheel(
         repaired.path,
-        expectation=make_expectation(run.job, repaired),
+        expectation=make_expectation(run.job, platform_tag=repaired.platform_tag),
         surroundings=_surroundings(run, runtime) if runtime is not None else None,
         candidates=torch_candidates(run.job.cell.machine) if runtime is not None else (),
         scratch=run.work,
@@ -497,5 +500,5 @@ def store(run: Run, tested: TestedWheel, made: Made) -> StoredWheel:
         record=make_record(tested, made),
         report=make_report(tested, created=made.created),
     )
-    write_index(yard)
+    update_index(yard, (stored.record.filename,))
     return stored

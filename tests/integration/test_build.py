@@ -138,3 +138,20 @@ def test_wheel_of_the_yard_is_tried_again_and_the_report_kept(built, wheelyard, 
         refused = wheelyard(*words, "--on-gpu", check=False)
         assert refused.returncode == 6
         assert "There is no GPU with a driver here" in refused.stderr
+
+
+def test_wheel_moves_to_another_yard_with_its_record(built, wheelyard, farm, tmp_path):
+    yard, wheel = built
+    new = tmp_path / "new"
+    wheelyard("import", wheel["path"], "--farm", farm, "--yard", new)
+    done = wheelyard("verify", new, "--farm", farm, "--json")
+    [found] = json.loads(done.stdout)["verified"]
+    assert found["problems"] == []
+    assert found["counts"]["bills of materials"] == found["counts"]["build records"] == 1
+    for folder in ("index", "records", "reports", "wheels"):
+        assert contents(new / folder) == contents(yard / folder)
+
+
+def contents(folder):
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder): path.read_bytes() for path in files}

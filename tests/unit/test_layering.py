@@ -29,6 +29,7 @@ ROOMS = (
         {"abi"},
         {"wheels"},
         {"yard"},
+        {"shipping"},
         {"workshop"},
         {"survey"},
         {"stages"},

@@ -8,6 +8,12 @@ from pathlib import Path
 import wheelyard
 from wheelyard.model.cell import MACHINES
 
+LEVELS = ("imported", "ran-on-gpu")
+"""As the records have them, which take long to import."""
+
+HERE = Path()
+"""What ``--yard`` is where it stands alone: the yard that other commands take without it."""
+
 _EPILOG = """\
 examples:
   wheelyard list                                   what can be built
@@ -42,7 +48,12 @@ def make_parser() -> argparse.ArgumentParser:
         parents = (common, *parents)
         return commands.add_parser(name, help=text, description=text, parents=parents)
 
-    add("list", "Show what can be built: recipes and their versions.")
+    commands.add_parser(
+        "list",
+        help="Show what can be built, or with --yard what was.",
+        description="Show what can be built: recipes and their versions. With --yard, the wheels.",
+        parents=(_common(yard_alone=True),),
+    )
     matrix = add("matrix", "Show the cells: wanted ones, and impossible ones with the reason.")
     matrix.add_argument("recipe", nargs="?", help="only this recipe")
     matrix.add_argument("--impossible", action="store_true", help="show the impossible ones too")
@@ -70,7 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_what_to_build(build)
     _add_fill(add)
     _add_wheel_commands(add)
-    add("index", "Write the yard's index anew; only pages that changed are written.")
+    _add_yard_commands(add)
     update = add("update", "Make the locks that the farm needs, or tables of torch's symbols.")
     update.add_argument(
         "kind",
@@ -218,11 +229,61 @@ def _add_wheel_commands(add: object) -> None:
     )
 
 
-def _common() -> argparse.ArgumentParser:
+def _add_yard_commands(add: object) -> None:
+    assert callable(add)
+    add("index", "Write the yard's index anew; only pages that changed are written.")
+    add("page", "Write the page on which people find wheels, at the top of the index.")
+    wheel = "its filename, path or identifier"
+    show = add("show", "Show all that the yard knows of a wheel, and how to install it.")
+    show.add_argument("wheel", metavar="WHEEL", help=wheel)
+    yank = add("yank", "Let nobody install wheels any more who does not pin them.")
+    yank.add_argument("wheels", nargs="+", metavar="WHEEL", help=wheel)
+    yank.add_argument("--reason", default="", metavar="TEXT", help="installers show it")
+    yank.add_argument("--at", metavar="TARGET", help="in this published index, not in the yard")
+    yank.add_argument("--undo", action="store_true", help="take the mark away again")
+    remove = add("remove", "Remove wheels from the yard, with all that is known of them.")
+    remove.add_argument("wheels", nargs="+", metavar="WHEEL", help=wheel)
+    prune = add("prune", "Remove from the yard what its index does not name.")
+    prune.add_argument(
+        "--superseded", action="store_true", help="also wheels of which a higher revision is there"
+    )
+    prune.add_argument("--dry-run", action="store_true", help="only say what would go")
+    verify = add("verify", "Verify wheels, a yard or a published folder, without network.")
+    verify.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="default: the yard")
+    text = "Sigstore's trusted root: verify signatures too, offline"
+    verify.add_argument("--trust-root", type=Path, metavar="FILE", help=text)
+    text = "the repository whose workflow has to have signed"
+    verify.add_argument("--signed-by", metavar="URL", help=text)
+    publish = add("publish", "Publish wheels of the yard, and an index of them last.")
+    text = "where the index goes: a folder, or s3://BUCKET/PREFIX"
+    publish.add_argument("target", metavar="TARGET", help=text)
+    text = "where wheels go: github:OWNER/REPOSITORY (default: beside the index)"
+    publish.add_argument("--wheels", metavar="PLACE", help=text)
+    text = "pattern over identifiers (default: all wheels)"
+    publish.add_argument("--select", default="*", metavar="PATTERN", help=text)
+    text = "how far wheels have to be tested (default: as the index asks already, or imported)"
+    publish.add_argument("--level", choices=LEVELS, help=text)
+    text = "also wheels that were built without a sandbox"
+    publish.add_argument("--unsandboxed", action="store_true", help=text)
+    text = "also logs of failed builds, which the page then leads to"
+    publish.add_argument("--logs", action="store_true", help=text)
+    publish.add_argument("--dry-run", action="store_true", help="only show what would be done")
+    take = add("import", "Check wheels that another yard made, and take them in.")
+    take.add_argument("wheels", nargs="+", type=Path, metavar="FILE", help="beside their records")
+    take.add_argument("--record", type=Path, metavar="FILE", help="where the record is elsewhere")
+
+
+def _common(*, yard_alone: bool = False) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     group = common.add_argument_group("common options")
     group.add_argument("--farm", type=Path, metavar="DIR", help="folder with recipes and matrix")
-    group.add_argument("--yard", type=Path, metavar="DIR", help="finished wheels (default: yard)")
+    if yard_alone:
+        group.add_argument(
+            "--yard", nargs="?", const=HERE, type=Path, metavar="DIR", help="list the wheels there"
+        )
+    else:
+        text = "finished wheels (default: yard)"
+        group.add_argument("--yard", type=Path, metavar="DIR", help=text)
     group.add_argument("--json", action="store_true", help="the result as JSON on stdout")
     group.add_argument(
         "--network",

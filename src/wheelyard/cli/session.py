@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wheelyard.cli.arguments import HERE
 from wheelyard.errors import UsageError
 from wheelyard.farm import Farm, find_farm_folder, load_farm
 from wheelyard.machine.folders import state_folder
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wheelyard.workshop import Workshop
+    from wheelyard.yard.folder import Yard
 
 
 def open_farm(arguments: argparse.Namespace) -> Farm:
@@ -26,10 +28,17 @@ def open_farm(arguments: argparse.Namespace) -> Farm:
 
 def yard_folder(arguments: argparse.Namespace, farm: Farm, env: Mapping[str, str]) -> Path:
     """Return the yard that ``--yard`` names, the farm's own, or the user's."""
-    if arguments.yard is not None:
+    if arguments.yard is not None and arguments.yard is not HERE:
         return Path(arguments.yard).absolute()
     shipped = farm.folder.is_relative_to(Path(__file__).parents[1])
     return state_folder(env) / "yard" if shipped else farm.folder / "yard"
+
+
+def opened_yard(arguments: argparse.Namespace, env: Mapping[str, str]) -> Yard:
+    """Open the yard, which has to be there."""
+    from wheelyard.yard.store import open_yard  # noqa: PLC0415 - `list` must not pay for it
+
+    return open_yard(yard_folder(arguments, open_farm(arguments), env), create=False)
 
 
 def open_workshop(arguments: argparse.Namespace, farm: Farm, env: Mapping[str, str]) -> Workshop:

@@ -9,7 +9,7 @@ import shutil
 from typing import TYPE_CHECKING, assert_never
 
 from wheelyard.cli.output import print_json, print_lines, print_table
-from wheelyard.cli.session import open_farm, open_workshop, yard_folder
+from wheelyard.cli.session import open_farm, open_workshop, opened_yard
 from wheelyard.errors import InputFileError, MachineError, UnknownNameError
 from wheelyard.folders import remove_tree
 from wheelyard.machine.disk import readable_size
@@ -22,7 +22,6 @@ from wheelyard.survey import survey
 from wheelyard.wheels.smoke import describe_machine
 from wheelyard.yard.index import write_index
 from wheelyard.yard.reports import add_report
-from wheelyard.yard.store import StoredWheel, Yard, open_yard
 
 if TYPE_CHECKING:
     import argparse
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     from wheelyard.survey import Survey
     from wheelyard.workshop import Workshop
+    from wheelyard.yard.folder import StoredWheel, Yard
 
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def smoke(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     if arguments.report is None:
         _try_here(arguments, env)
         return
-    yard = _yard(arguments, env)
+    yard = opened_yard(arguments, env)
     stored = _find(yard, arguments.identifier)
     report = _read_report(arguments.report, stored)
     _show_report(report, add_report(yard, report), stored, as_json=arguments.json)
@@ -96,13 +96,24 @@ def _read_report(path: Path, stored: StoredWheel) -> TestReport:
 
 def index(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Write the yard's index anew."""
-    yard = _yard(arguments, env)
+    yard = opened_yard(arguments, env)
     summary = write_index(yard)
     if arguments.json:
         print_json({"pages": summary.pages_total, "written": summary.pages_written})
         return
     print_lines(f"{summary.pages_written} of {summary.pages_total} pages written", "")
     print_lines((yard.index_dir.absolute() / "simple").as_uri())
+
+
+def page(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
+    """Write the page on which people find wheels."""
+    from wheelyard.yard.page import write_page  # noqa: PLC0415 - others do without
+
+    path = write_page(opened_yard(arguments, env), open_farm(arguments))
+    if arguments.json:
+        print_json({"path": str(path), "size": path.stat().st_size})
+        return
+    print_lines(path.absolute().as_uri())
 
 
 def explain(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
@@ -174,7 +185,7 @@ def _origin_rows(origin: Built | Adopted) -> tuple[tuple[str, str], ...]:
 
 def log(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Print a job's log as it is."""
-    path = _yard(arguments, env).log_path(arguments.identifier)
+    path = opened_yard(arguments, env).log_path(arguments.identifier)
     if not path.is_file():
         known = ", ".join(item.stem for item in sorted(path.parent.glob("*.log"))) or "none"
         msg = f"There is no log of {arguments.identifier!r}. Logs: {known}."
@@ -211,10 +222,6 @@ def _size(folder: Path) -> int:
     return sum(stat.st_size for stat in files if stat.st_nlink == 1)
 
 
-def _yard(arguments: argparse.Namespace, env: Mapping[str, str]) -> Yard:
-    return open_yard(yard_folder(arguments, open_farm(arguments), env), create=False)
-
-
 def _find(yard: Yard, identifier: str) -> StoredWheel:
     found = yard.find(identifier=identifier)
     if found is None:
@@ -229,5 +236,6 @@ COMMANDS = {
     "explain": explain,
     "index": index,
     "log": log,
+    "page": page,
     "smoke": smoke,
 }

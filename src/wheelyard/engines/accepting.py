@@ -17,7 +17,7 @@ from wheelyard.model.record import BuildRecord, TestReport
 from wheelyard.planning.naming import job_named
 from wheelyard.wheels.check import check
 from wheelyard.wheels.describing import describe
-from wheelyard.wheels.expecting import expect_platform
+from wheelyard.wheels.expecting import make_expectation
 from wheelyard.wheels.surrounding import torch_candidates
 from wheelyard.yard.reports import add_report
 from wheelyard.yard.store import store_wheel
@@ -125,7 +125,7 @@ def _check(wheel: Path, record: BuildRecord, job: Job) -> None:
     with tempfile.TemporaryDirectory(prefix="wheelyard-accept-") as scratch:
         report = check(
             wheel,
-            expectation=expect_platform(job, wheel.stem.rpartition("-")[2]),
+            expectation=make_expectation(job, platform_tag=wheel.stem.rpartition("-")[2]),
             surroundings=None,
             candidates=torch_candidates(job.cell.machine, unseen=job.version.contents.loads_first),
             scratch=Path(scratch),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FORMAT: Literal[2] = 2
 """Of records. In format 1, which is still read, every wheel was built."""
 REPORT_FORMAT: Literal[1] = 1
+YANK_FORMAT: Literal[1] = 1
 
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 Instant = Annotated[dt.datetime, msgspec.Meta(tz=True)]
@@ -211,6 +212,27 @@ class TestReport(Document, frozen=True, kw_only=True):
             if found == REPORT_FORMAT:
                 return msgspec.json.decode(text, type=cls, dec_hook=_from_builtin)
         raise _newer(origin, found, known=REPORT_FORMAT)
+
+
+class Yank(Document, frozen=True, kw_only=True):
+    """Why nobody should install a wheel any more who does not pin it (PEP 592)."""
+
+    format: Literal[1] = YANK_FORMAT
+    filename: Filename
+    reason: str
+    created: Instant
+
+    def to_json(self) -> bytes:
+        return _encode(self)
+
+    @classmethod
+    def from_json(cls, text: bytes, *, origin: str) -> Yank:
+        """Decode it; ``origin`` names the file in errors."""
+        with _readable(origin):
+            found = _format(text)
+            if found == YANK_FORMAT:
+                return msgspec.json.decode(text, type=cls, dec_hook=_from_builtin)
+        raise _newer(origin, found, known=YANK_FORMAT)
 
 
 def machine_label(description: str) -> str:

@@ -26,6 +26,8 @@ _CHUNK: Final = 1 << 20
 class FolderStore:
     """A folder as an object store. One may be used by several threads and processes."""
 
+    keys_end_in_slashes = False
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.name = str(folder)

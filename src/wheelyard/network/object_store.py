@@ -41,6 +41,8 @@ class ObjectStore(Protocol):
 
     name: str
     """How people name the store, without credentials."""
+    keys_end_in_slashes: bool
+    """Whether an object can have a folder's URL, as ``simple/`` where no server finds its page."""
 
     def objects(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield what is there under keys that begin so, by key; cheap, so maybe without digests."""
@@ -83,9 +85,14 @@ def other_bytes(place: str, *, there: str, here: str) -> TargetError:
     return TargetError(msg)
 
 
-def valid_key(key: str) -> str:
-    """Return ``key``, or raise for one that would lead out of a folder."""
+def valid_key(key: str, *, slash_ends: bool = False) -> str:
+    """Return ``key``, or raise for one that would lead out of a folder.
+
+    ``slash_ends`` allows one slash at the end: the page of a folder, where there are no folders.
+    """
     parts = key.split("/")
+    if slash_ends and len(parts) > 1 and not parts[-1]:
+        parts.pop()
     if "\\" in key or "\0" in key or any(part in {"", ".", ".."} for part in parts):
         msg = f"{key!r} is no key of an object: write a relative path, without `..`."
         raise ValueError(msg)

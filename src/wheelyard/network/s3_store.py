@@ -89,6 +89,8 @@ def open_s3_store(
 class S3Store:
     """Objects below a prefix of a bucket. One may be used by several threads."""
 
+    keys_end_in_slashes = True
+
     def __init__(self, client: Any, bucket: str, prefix: str, *, parallel: int) -> None:  # noqa: ANN401 - boto3 makes its classes at run time
         self._client = client
         self._bucket = bucket
@@ -227,7 +229,7 @@ class S3Store:
         _unless_taken(put, self.name, replace=replace)
 
     def _at(self, key: str) -> dict[str, Any]:
-        return {"Bucket": self._bucket, "Key": self._prefix + valid_key(key)}
+        return {"Bucket": self._bucket, "Key": self._prefix + valid_key(key, slash_ends=True)}
 
 
 class _Upload:
@@ -243,8 +245,11 @@ class _Upload:
 
     def finish(self, described: Mapping[str, Any], *, parallel: int, replace: bool) -> None:
         """Bring what is missing and put the parts together."""
+        begun = None
+        with contextlib.suppress(_UnconditionalError), _translated(self._place):
+            begun = self._begun()  # not every store can tell
         with _translated(self._place):
-            identifier, there = self._begun() or (self._begin(described), {})
+            identifier, there = begun or (self._begin(described), {})
         self._at["UploadId"] = identifier
         with ThreadPoolExecutor(parallel) as pool:
             parts = list(
@@ -325,7 +330,7 @@ class _TakenError(TargetError):
 
 
 class _UnconditionalError(TargetError):
-    """The store does not know conditional writes."""
+    """The store does not know this: a conditional write, or to list uploads."""
 
 
 @contextlib.contextmanager

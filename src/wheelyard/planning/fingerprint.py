@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from wheelyard.model.job import Job
     from wheelyard.model.recipe import RecipeVersion
 
-BUILD_FORMAT = 1
-"""Raised when wheelyard itself comes to build other bytes from the same files."""
-ADOPTION_FORMAT = 1
-"""Raised when wheelyard itself comes to make other bytes of the same upstream wheel."""
+BUILD_FORMAT = 2
+"""Raised when wheelyard itself comes to build other bytes from the same files.
+
+Since 2 a wheel holds its bill of materials.
+"""
+ADOPTION_FORMAT = 2
+"""Raised when wheelyard itself comes to make other bytes of the same upstream wheel; as above."""
 _ANY_CELL = "\0"
 """Stands for the cell in text; JSON never holds it as it is."""
 

@@ -144,8 +144,7 @@ class _Against:
 
 def _inspect(archive: WheelArchive, sha256: str, against: _Against, folder: Path) -> CheckReport:
     labels = read_labels(archive)
-    algorithms = {row.path: row.digest.partition("=")[0] for row in labels.record or ()}
-    unpacked = unpack(archive, folder, algorithms=algorithms)
+    unpacked = unpack(archive, folder, algorithms=labels.record_algorithms)
     binaries, damaged = read_binaries(unpacked.elf_paths)
     loading = LoadingCheck(binaries, labels, is_ours=against.expectation is not None)
     placed = fit(loading, against.surroundings, against.candidates, labels)

@@ -10,16 +10,13 @@ from wheelyard.wheels.findings import Expectation
 
 if TYPE_CHECKING:
     from wheelyard.model.job import Job
-    from wheelyard.wheels.values import RepairedWheel
 
 
-def make_expectation(job: Job, wheel: RepairedWheel) -> Expectation:
-    """Return what recipe, cell and revision say of the wheel, with the tag that repair found."""
-    return expect_platform(job, wheel.platform_tag)
+def make_expectation(job: Job, *, platform_tag: str) -> Expectation:
+    """Return what recipe, cell and revision say of the wheel.
 
-
-def expect_platform(job: Job, platform_tag: str) -> Expectation:
-    """Return the same for a wheel that names this platform; the check judges whether it holds."""
+    The tag is the one that repair found, or that a wheel names; the check judges whether it holds.
+    """
     cell, contents = job.cell, job.version.contents
     return Expectation(
         name=job.version.recipe,

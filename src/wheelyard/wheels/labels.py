@@ -77,6 +77,11 @@ class Labels:
         )
 
     @property
+    def record_algorithms(self) -> dict[str, str]:
+        """What RECORD digests each member with."""
+        return {row.path: row.digest.partition("=")[0] for row in self.record or ()}
+
+    @property
     def data_folder(self) -> str:
         return f"{self.dist_info.removesuffix('.dist-info')}.data"
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from packaging.utils import parse_wheel_filename
 
-from wheelyard.model.index_page import HTML_NAME, IndexFile, project_html
+from wheelyard.model.index_page import HTML_NAME, IndexFile, Urls, project_html
 from wheelyard.model.metadata import parse_core_metadata
 from wheelyard.wheels.stamp import read_dist_info
 
@@ -30,7 +30,7 @@ def stage_wheel(wheel: RepairedWheel, *, folder: Path) -> str:
     requires_python = parse_core_metadata(metadata).requires_python
     file = IndexFile(
         filename=wheel.path.name,
-        url=quote(wheel.path.name),
+        urls=Urls(quote(wheel.path.name)),
         version=version,
         revision=build_tag[0] if build_tag else 0,
         sha256=wheel.sha256,

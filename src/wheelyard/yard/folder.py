@@ -5,24 +5,30 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from wheelyard.errors import YardError
-from wheelyard.files import PART, disk_errors, replace_file
+from wheelyard.files import PART, disk_errors, file_sha256, replace_file
 from wheelyard.locking import held
-from wheelyard.model.record import BuildRecord, TestLevel, TestReport
+from wheelyard.model.index_entry import IndexEntry, read_entry
+from wheelyard.model.record import BuildRecord, TestLevel, TestReport, Yank
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
 FORMAT = 1
 WRITERS = "store"
 """The lock of whoever adds to the yard; no identifier is that short."""
 
-_FOLDERS = frozenset({"index", "locks", "logs", "records", "reports", "wheels"})
+PROVENANCE = ".provenance"
+"""Ends the name of the attestations (PEP 740) of the wheel beside it."""
+
+_FOLDERS = frozenset({"index", "locks", "logs", "records", "reports", "wheels", "yanks"})
+_RECORD = ".whl.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +63,13 @@ class Yard:
     def metadata_path(self, filename: str) -> Path:
         """The core metadata beside the wheel, which installers read before they download."""
         return self.wheels_dir / f"{filename}.metadata"
+
+    def provenance_path(self, filename: str) -> Path:
+        """The attestations of the wheel, which lie beside it if there are any."""
+        return self.wheels_dir / f"{filename}{PROVENANCE}"
+
+    def yank_path(self, filename: str) -> Path:
+        return self.path / "yanks" / f"{filename}.json"
 
     def record_path(self, filename: str) -> Path:
         return self.records_dir / f"{filename}.json"
@@ -93,6 +106,51 @@ class Yard:
             return None
         return _decode(path, text)
 
+    def record_names(self) -> list[str]:
+        """Return the filenames of all wheels that have a record."""
+        try:
+            found = os.scandir(self.records_dir)
+        except FileNotFoundError:
+            return []
+        with found:
+            return sorted(
+                entry.name.removesuffix(".json")
+                for entry in found
+                if entry.name.endswith(_RECORD) and not entry.name.startswith(PART)
+            )
+
+    def entries(self, filenames: Collection[str]) -> Iterator[IndexEntry]:
+        """Yield what an index knows of these wheels; their files are not looked at."""
+        yanked, signed = self._names_in("yanks"), self._signed()
+        for filename in filenames:
+            path = self.record_path(filename)
+            entry = read_entry(path.read_bytes(), origin=str(path))
+            if entry.filename != filename:
+                raise _misnamed(path, entry.filename)
+            changes: dict[str, object] = {}
+            if f"{filename}.json" in yanked:
+                changes["yanked"] = self.yank(filename).reason
+            if filename in signed:
+                changes["provenance_sha256"] = file_sha256(self.provenance_path(filename))
+            yield msgspec.structs.replace(entry, **changes) if changes else entry
+
+    def yank(self, filename: str) -> Yank:
+        """Return why a wheel is yanked."""
+        path = self.yank_path(filename)
+        return Yank.from_json(path.read_bytes(), origin=str(path))
+
+    def _names_in(self, folder: str) -> frozenset[str]:
+        try:
+            return frozenset(os.listdir(self.path / folder))  # noqa: PTH208 - names are enough
+        except FileNotFoundError:
+            return frozenset()
+
+    def _signed(self) -> frozenset[str]:
+        names = self._names_in("wheels")
+        return frozenset(
+            name.removesuffix(PROVENANCE) for name in names if name.endswith(PROVENANCE)
+        )
+
     def find(
         self, *, identifier: str | None = None, plan_fingerprint: str | None = None
     ) -> StoredWheel | None:
@@ -117,7 +175,7 @@ class Yard:
             raise YardError(reason)
         return StoredWheel(path=self.wheel_path(record.filename), record=record)
 
-    def damage(self, record: BuildRecord) -> str | None:
+    def damage(self, record: BuildRecord | IndexEntry) -> str | None:
         """Say what is wrong with the file that ``record`` describes, and what to do."""
         path = self.wheel_path(record.filename)
         advice = (
@@ -142,13 +200,24 @@ class Yard:
 
     def best_level(self, sha256: str) -> TestLevel | None:
         """Return the furthest that any test of that wheel went."""
-        levels = {report.level for report in self.reports(sha256)}
-        return max(levels, key=list(TestLevel).index, default=None)
+        names = self._names_in(f"reports/{sha256}")
+        levels = (
+            level
+            for level in reversed(TestLevel)
+            if any(name.endswith(f"-{level}.json") and not name.startswith(PART) for name in names)
+        )
+        return next(levels, None)
 
     def _record_texts(self) -> Iterator[tuple[Path, bytes]]:
         for path in sorted(self.records_dir.glob("*.whl.json")):
             if not path.name.startswith(PART):
                 yield path, path.read_bytes()
+
+
+def record_places(wheel: Path) -> tuple[Path, Path]:
+    """Return where the record of a wheel lies: beside it, as published, or as in a yard."""
+    name = f"{wheel.name}.json"
+    return wheel.with_name(name), wheel.parent.parent / "records" / name
 
 
 def open_yard(path: Path, *, create: bool = True) -> Yard:
@@ -202,9 +271,13 @@ def _refuse_foreign_folder(path: Path) -> None:
 def _decode(path: Path, text: bytes) -> BuildRecord:
     record = BuildRecord.from_json(text, origin=str(path))
     if path.name != f"{record.filename}.json":
-        msg = f"{path} is the record of {record.filename!r}. Give it the name of that wheel again."
-        raise YardError(msg)
+        raise _misnamed(path, record.filename)
     return record
+
+
+def _misnamed(path: Path, filename: str) -> YardError:
+    msg = f"{path} is the record of {filename!r}. Give it the name of that wheel again."
+    return YardError(msg)
 
 
 def _matches(record: BuildRecord, wanted: Mapping[str, str]) -> bool:

@@ -82,7 +82,7 @@ def make_record(tested: TestedWheel, made: Made) -> BuildRecord:
         plan_fingerprint=made.fingerprint.sha256,
         build_digest=build_digest(made.fingerprint.sha256, _contributed(made)),
         fingerprint_inputs=dict(made.fingerprint.inputs),
-        origin=_record_origin(made.origin),
+        origin=record_origin(made.origin),
         locks=dict(made.locks),
         sandbox=str(runtime.sandbox.level),
         torch_origin=runtime.torch.origin,
@@ -111,7 +111,8 @@ def _compiler(toolchain: Toolchain) -> str:
     return f"{toolchain.compiler} {toolchain.compiler.target}"
 
 
-def _record_origin(origin: Compiled | AdoptedWheel) -> Built | Adopted:
+def record_origin(origin: Compiled | AdoptedWheel) -> Built | Adopted:
+    """Return how record and bill of materials name the origin of a wheel."""
     match origin:
         case Compiled():
             return _record_build(origin)

@@ -80,6 +80,7 @@ def store_probe(
             name="probe",
             version=str(job.wheel_version),
             tag=f"{job.cell.python.python_tag}-{job.cell.python.abi_tag}-manylinux_2_17_x86_64",
+            build=str(job.version.revision or ""),
             requires=["torch==2.11.0", "packaging"],
         )
         metadata = read_dist_info(path, "METADATA")

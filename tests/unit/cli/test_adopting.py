@@ -70,7 +70,7 @@ def adopt(wheelyard: Run, probe_farm: Path) -> Run:
 
 def _stored(farm: Path) -> list[str]:
     yard = farm / "yard"
-    return sorted(path.name for path in (*yard.glob("wheels/*"), *yard.glob("records/*")))
+    return sorted(path.name for path in (*yard.glob("wheels/*.whl"), *yard.glob("records/*")))
 
 
 @pytest.mark.parametrize(

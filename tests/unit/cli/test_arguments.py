@@ -9,25 +9,13 @@ import pytest
 
 import wheelyard
 from wheelyard import errors
-from wheelyard.cli.arguments import make_parser
+from wheelyard.cli.arguments import LEVELS, make_parser
+from wheelyard.model.record import TestLevel
 
 COMMANDS = (
-    *(
-        "accept",
-        "adopt",
-        "build",
-        "check",
-        "clean",
-        "doctor",
-        "explain",
-        "fetch",
-        "fill",
-        "index",
-        "list",
-        "log",
-        "matrix",
-    ),
-    *("plan", "schema", "smoke", "update"),
+    *("accept", "adopt", "build", "check", "clean", "doctor", "explain", "fetch", "fill", "import"),
+    *("index", "list", "log", "matrix", "page", "plan", "prune", "publish", "remove", "schema"),
+    *("show", "smoke", "update", "verify", "yank"),
 )
 
 
@@ -49,8 +37,13 @@ def test_every_command_takes_the_common_options(
     capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     text = _help(capsys, command)
-    for option in ("--farm DIR", "--yard DIR", "--json", "--verbose"):
+    yard = "--yard [DIR]" if command == "list" else "--yard DIR"
+    for option in ("--farm DIR", yard, "--json", "--verbose"):
         assert option in text
+
+
+def test_levels_are_those_of_the_records() -> None:
+    assert tuple(TestLevel) == LEVELS
 
 
 def test_help_names_the_exit_code_of_every_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.unit.yard.conftest import Made
+    from tests.yards import Made
 
     from wheelyard.model.record import TestReport
 

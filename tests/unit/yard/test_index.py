@@ -6,10 +6,11 @@ import functools
 import json
 import re
 import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 from wheelyard.yard.folder import Yard
-from wheelyard.yard.index import write_index
+from wheelyard.yard.index import update_index, write_index
 from wheelyard.yard.store import store_wheel
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
-    from tests.unit.yard.conftest import Made
+    from tests.yards import Made
 
 
 def add(yard: Yard, made: Made) -> None:
@@ -62,7 +63,7 @@ def test_links_lead_to_wheel_and_metadata(yard: Yard, make: Callable[..., Made])
 def test_only_pages_that_change_are_written(yard: Yard, make: Callable[..., Made]) -> None:
     add(yard, make())
     write_index(yard)
-    before = {path: path.stat().st_mtime_ns for path in yard.index_dir.rglob("*.*")}
+    before = {path: path.stat().st_mtime_ns for path in yard.index_dir.rglob("index.*")}
     assert write_index(yard).pages_written == 0
     add(yard, make(name="other", torch="2.12.1+cu130"))
     summary = write_index(yard)
@@ -78,7 +79,11 @@ def test_pages_without_records_go(yard: Yard, make: Callable[..., Made]) -> None
     write_index(yard)
     yard.record_path(made.path.name).unlink()
     write_index(yard)
-    assert {path.name for path in yard.index_dir.iterdir()} == {"simple", "torch2.11.0-cu130"}
+    assert {path.name for path in yard.index_dir.iterdir()} == {
+        "simple",
+        "state.json",
+        "torch2.11.0-cu130",
+    }
     assert listed(yard, "simple") == ["kept"]
     assert not (yard.index_dir / "simple" / "demo-ext").exists()
 
@@ -133,3 +138,70 @@ def test_killed_at_any_step_no_page_is_half_written_or_names_what_is_not_there(
         number += 1
     assert snapshot(killed.index_dir) == new
     assert number > 30
+
+
+def test_update_comes_to_what_writing_everything_does(
+    yard: Yard, make: Callable[..., Made], snapshot: Callable[[Path], dict[str, bytes]]
+) -> None:
+    for name in ("alpha", "beta"):
+        add(yard, make(name=name))
+    write_index(yard)
+    steps = [
+        make(name="gamma"),
+        make(name="alpha", torch="2.12.1+cu130"),
+        make(name="be-ta"),
+        make(name="beta", archs_label="-sm90a"),
+    ]
+    for made in steps:
+        add(yard, made)
+        update_index(yard, (made.path.name,))
+        updated = snapshot(yard.path)
+        assert write_index(yard).pages_written == 0
+        assert snapshot(yard.path) == updated
+    for made in steps:
+        yard.record_path(made.path.name).unlink()
+        update_index(yard, (made.path.name,))
+        updated = snapshot(yard.path)
+        assert write_index(yard).pages_written == 0
+        assert snapshot(yard.path) == updated
+    assert listed(yard, "simple") == ["alpha", "beta"]
+
+
+def test_update_writes_only_pages_that_name_the_wheel(
+    yard: Yard, make: Callable[..., Made]
+) -> None:
+    for name in ("alpha", "beta"):
+        for torch in ("2.11.0+cu130", "2.12.1+cu130"):
+            add(yard, make(name=name, torch=torch))
+    write_index(yard)
+    before = {path: path.stat().st_mtime_ns for path in yard.index_dir.rglob("index.*")}
+    made = make(name="alpha", content=b"x = 2\n", revision=1)
+    add(yard, made)
+    summary = update_index(yard, (made.path.name,))
+    changed = {path.parent for path, at in before.items() if path.stat().st_mtime_ns != at}
+    folders = ("simple/alpha", "torch2.11.0-cu130/simple/alpha")
+    assert changed == {yard.index_dir / folder for folder in folders}
+    assert summary.pages_written == 4
+
+
+def test_update_brings_in_what_one_before_was_cut_off_from(
+    yard: Yard, make: Callable[..., Made]
+) -> None:
+    add(yard, make(name="alpha"))
+    write_index(yard)
+    add(yard, make(name="beta"))  # killed before its index was written
+    later = make(name="gamma")
+    add(yard, later)
+    update_index(yard, (later.path.name,))
+    assert listed(yard, "simple") == ["alpha", "beta", "gamma"]
+
+
+def test_sums_are_what_sha256sum_checks(yard: Yard, make: Callable[..., Made]) -> None:
+    for torch in ("2.11.0+cu130", "2.12.1+cu130"):
+        made = make(torch=torch)
+        add(yard, made)
+        update_index(yard, (made.path.name,))
+    command = ("sha256sum", "--check", "--strict", "SHA256SUMS")
+    done = subprocess.run(command, cwd=yard.wheels_dir, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(": OK\n") == 2

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.unit.yard.conftest import Made
+    from tests.yards import Made
 
     from wheelyard.yard.folder import Yard
 

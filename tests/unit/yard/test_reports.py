@@ -15,7 +15,7 @@ from wheelyard.yard.store import store_wheel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.unit.yard.conftest import Made
+    from tests.yards import Made
 
     from wheelyard.model.record import TestReport
     from wheelyard.yard.folder import Yard

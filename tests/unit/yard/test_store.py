@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.unit.yard.conftest import Made
+    from tests.yards import Made
 
 
 def test_wheel_metadata_record_and_report_are_stored(yard: Yard, make: Callable[..., Made]) -> None:

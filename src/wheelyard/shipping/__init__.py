@@ -1,0 +1,1 @@
+"""What leaves the yard: published indexes and releases."""
