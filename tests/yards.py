@@ -79,7 +79,7 @@ def make(tmp_path: Path) -> Callable[..., Made]:
             destination=folder,
             version=version,
             torch_requirement=Requirement(f"torch=={torch_version}"),
-            build_tag=revision,
+            build_tag=str(revision) if revision else None,
             platform_tag=f"manylinux_2_17_{platform.machine()}",
         )
         metadata = read_dist_info(path, "METADATA")

@@ -2,16 +2,20 @@
 
     python smoke.py --level imported|ran-on-gpu --json OUT
 
-It needs torch, the wheel and what that requires, and leaves 1 when a function is missing or a
-number is out of tolerance. The layers' parameters and inputs are rounded to the case's dtype first
-and the reference is computed from the rounded values in float64.
+It needs torch, the wheel, what that requires and transformer-engine, and leaves 1 when a function
+is missing or a number is out of tolerance. Parameters and inputs are rounded to the case's dtype
+first and the reference is computed from the rounded values in float64.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import itertools
+import math
+import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,23 +24,46 @@ from torch.nn import functional
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where it lies in the farm
 
-from smoking import Draw, Measurement, import_functions, leaf64, measure, run, short_name
+from smoking import (
+    Draw,
+    Measurement,
+    SmokeError,
+    import_functions,
+    leaf64,
+    measure,
+    run,
+    short_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-EXTENSION = {"transformer_engine_torch": ("layernorm_fwd", "rmsnorm_fwd", "generic_gemm")}
-LAYERS = {"transformer_engine.pytorch": ("Linear", "LayerNormLinear", "LayerNormMLP", "RMSNorm")}
+PACKAGE = "transformer_engine.pytorch"
+EXTENSION = {
+    "transformer_engine_torch": ("layernorm_fwd", "rmsnorm_fwd", "generic_gemm", "fused_attn_fwd")
+}
+LAYERS = {PACKAGE: ("Linear", "LayerNormLinear", "LayerNormMLP", "RMSNorm", "DotProductAttention")}
 
 # In units of the dtype's epsilon, of max |x - reference| / max |reference|.
-# One rounding costs at most half an epsilon of the largest value; a layer rounds what it hands from
-#   one of its steps to the next (norm, first product, activation, second product), and gradients
-#   pass through the same steps once more.
+# layers: one rounding costs at most half an epsilon of the largest value; a layer rounds what it
+#   hands from one of its steps to the next (norm, first product, activation, second product), and
+#   gradients pass through the same steps once more. float32 sums are long.
+# attention: the probabilities are rounded before the second product and the result once more; for
+#   the gradients the differences of the scores are too, whose errors do not cancel as they do.
 # FP8 rounds the inputs and weights of a product to 3 bits behind the point (E4M3, half an epsilon
 #   is 2^-4 of a value) and gradients to 2 (E5M2, 2^-3); errors of a sum's terms partly cancel.
 EPSILONS = {torch.float32: 64.0, torch.bfloat16: 4.0, torch.float16: 4.0}
+ATTENTION_EPSILONS = 4.0
 FP8_FORWARD = 2**-4
 FP8_GRADIENT = 2**-3
+
+SHAPES = ((64, 128, 256), (48, 64, 320))
+"""Tokens, width, inner width; FP8 wants multiples of 16."""
+ATTENTION_SHAPES = ((128, 4, 64), (200, 2, 128))
+"""Tokens, heads, their width."""
+OLDEST_FUSED = (8, 0)
+OLDEST_FP8 = (8, 9)
+"""GPUs, by compute capability."""
 
 Parameters = dict[str, torch.Tensor]
 
@@ -70,15 +97,20 @@ def _norm(x: torch.Tensor, weights: Parameters) -> torch.Tensor:
     )
 
 
-SHAPES = ((64, 128, 256), (48, 64, 320))
-"""Tokens, width, inner width; FP8 wants multiples of 16."""
+def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, causal: bool) -> torch.Tensor:
+    """Return softmax(q k / sqrt(width)) v, the heads side by side."""
+    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(q.shape[-1])
+    if causal:
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
+        scores = scores.masked_fill(later, -math.inf)
+    return torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), v).flatten(2)
 
 
 def make_layers(
     width: int, inner: int, dtype: torch.dtype
 ) -> Iterator[tuple[torch.nn.Module, Callable[[torch.Tensor, Parameters], torch.Tensor]]]:
     """Yield every layer with its reference."""
-    layers = importlib.import_module("transformer_engine.pytorch")
+    layers = importlib.import_module(PACKAGE)
     options = {"params_dtype": dtype, "device": "cuda"}
     yield layers.Linear(width, inner, bias=True, **options), linear
     yield layers.LayerNormLinear(width, inner, bias=True, **options), layer_norm_linear
@@ -101,9 +133,12 @@ def measure_layer(
         parameter.data.copy_(drawn * scale)
     wanted = {name: leaf64(parameter) for name, parameter in layer.named_parameters()}
     x64 = leaf64(x)
-    engine = importlib.import_module("transformer_engine.pytorch")
-    with engine.fp8_autocast(enabled=fp8):
-        out = layer(x)
+    engine = importlib.import_module(PACKAGE)
+    with warnings.catch_warnings():
+        # newer releases call it autocast, and the old name, which all have, deprecated
+        warnings.simplefilter("ignore")
+        with engine.fp8_autocast(enabled=fp8):
+            out = layer(x)
     gradient = draw.normal(tuple(out.shape), out.dtype)
     out.backward(gradient)
     expected = reference(x64, wanted)
@@ -124,27 +159,84 @@ def measure_layer(
         )
 
 
+def measure_attention(
+    shape: tuple[int, int, int], dtype: torch.dtype, draw: Draw, *, causal: bool
+) -> Iterator[Measurement]:
+    """Run cuDNN's attention forward and backward on two sequences."""
+    tokens, heads, width = shape
+    layer = importlib.import_module(PACKAGE).DotProductAttention(
+        heads,
+        width,
+        attention_dropout=0.0,
+        qkv_format="bshd",
+        attn_mask_type="causal" if causal else "no_mask",
+    )
+    inputs = [draw.normal((2, tokens, heads, width), dtype).requires_grad_() for _ in "qkv"]
+    wanted = [leaf64(tensor) for tensor in inputs]
+    out = layer(*inputs)
+    gradient = draw.normal(tuple(out.shape), out.dtype)
+    out.backward(gradient)
+    expected = attention(*wanted, causal=causal)
+    expected.backward(gradient.double())
+    case = f"{short_name(dtype)} attention {'x'.join(map(str, shape))}{' causal' if causal else ''}"
+    pairs = [("forward", out, expected)]
+    pairs += [
+        (f"d{name}", tensor.grad, wide.grad)
+        for name, tensor, wide in zip("qkv", inputs, wanted, strict=True)
+    ]
+    for quantity, actual, wished in pairs:
+        yield measure(case, quantity, actual, wished, dtype=dtype, epsilons=ATTENTION_EPSILONS)
+
+
 def run_cases(device: torch.device) -> Iterator[Measurement]:
-    """Yield the measurements of all layers, in FP8 where the GPU has it."""
-    import_functions(LAYERS)
+    """Yield the measurements of layers and attention, in FP8 where the GPU has it."""
     # float32 products are otherwise rounded to 10 bits behind the point
     torch.backends.cuda.matmul.allow_tf32 = False
     seeds = itertools.count()
-    has_fp8 = torch.cuda.get_device_capability(device) >= (8, 9)
+    capability = torch.cuda.get_device_capability(device)
     for dtype, (tokens, width, inner) in itertools.product(EPSILONS, SHAPES):
-        for fp8 in (False, True) if has_fp8 and dtype == torch.bfloat16 else (False,):
+        with_fp8 = capability >= OLDEST_FP8 and dtype == torch.bfloat16
+        for fp8 in (False, True) if with_fp8 else (False,):
             for layer, reference in make_layers(width, inner, dtype):
                 if fp8 and reference is rms_norm:
                     continue
                 draw = Draw(next(seeds), device)
                 x = draw.normal((tokens, width), dtype).requires_grad_()
                 yield from measure_layer(layer, reference, x, draw, fp8=fp8)
+    if capability >= OLDEST_FUSED:
+        halves = (torch.float16, torch.bfloat16)
+        for dtype, shape, causal in itertools.product(halves, ATTENTION_SHAPES, (False, True)):
+            draw = Draw(next(seeds), device)
+            yield from measure_attention(shape, dtype, draw, causal=causal)
 
 
 def import_all() -> None:
-    """Import the package, which loads the libraries in the order that the extension needs."""
-    importlib.import_module("transformer_engine.pytorch")
-    import_functions(EXTENSION | LAYERS)
+    """Import the package as its users do; it loads its libraries, and then the extension."""
+    lend_cuda_libraries()
+    # of three ways to compute attention take cuDNN's, or none
+    os.environ |= {"NVTE_FLASH_ATTN": "0", "NVTE_UNFUSED_ATTN": "0", "NVTE_FUSED_ATTN": "1"}
+    try:
+        import_functions(LAYERS)
+    except (AssertionError, RuntimeError) as error:
+        msg = f"{PACKAGE} refuses to be imported: {error}"
+        raise SmokeError(msg) from error
+    import_functions(EXTENSION)
+
+
+def lend_cuda_libraries() -> None:
+    """Load torch's cuDNN whole, and say where the rest is.
+
+    The package looks beside the interpreter, where torch need not be installed.
+    """
+    for folder in sys.path:
+        libraries = Path(folder, "nvidia")
+        if next(libraries.glob("*/lib/libcudnn.so.*"), None) is None:
+            continue
+        for name in ("CUDNN_HOME", "CURAND_HOME", "NVRTC_HOME"):
+            os.environ.setdefault(name, str(libraries))
+        for path in sorted(libraries.glob("cudnn/lib/libcudnn*.so.*")):
+            ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+        return
 
 
 if __name__ == "__main__":

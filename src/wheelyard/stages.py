@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from wheelyard.abi.libraries import site_libraries
+from wheelyard.abi.libraries import distribution_libraries, site_libraries
 from wheelyard.errors import (
     CheckError,
     IntegrityError,
@@ -409,7 +409,7 @@ def repair(run: Run, origin: Compiled | AdoptedWheel, *, locks: Mapping[str, str
         destination=run.work / "repaired",
         version=job.wheel_version,
         torch_requirement=job.torch_requirement,
-        build_tag=job.version.revision or None,
+        build_tag=job.build_tag,
         env=run.workshop.env,
         extra_files={SBOM_NAME: make_sbom(job, record_origin(origin), locks=locks)},
     )
@@ -420,7 +420,7 @@ def check(run: Run, repaired: RepairedWheel, runtime: Runtime | None) -> Checked
     report = check_wheel(
         repaired.path,
         expectation=make_expectation(run.job, platform_tag=repaired.platform_tag),
-        surroundings=_surroundings(run.job, runtime) if runtime is not None else None,
+        surroundings=_surroundings(run, runtime) if runtime is not None else None,
         candidates=torch_candidates(run.job.cell.machine) if runtime is not None else (),
         scratch=run.work,
     )
@@ -430,12 +430,16 @@ def check(run: Run, repaired: RepairedWheel, runtime: Runtime | None) -> Checked
     return CheckedWheel(wheel=repaired, report=report)
 
 
-def _surroundings(job: Job, runtime: Runtime) -> Surroundings:
+def _surroundings(run: Run, runtime: Runtime) -> Surroundings:
+    cell, contents = run.job.cell, run.job.version.contents
+    before = contents.loads_before(cell.torch.cuda)
+    requirements = requirements_for(run.job, run.workshop, runtime) if before else None
     return Surroundings(
-        torch=str(job.cell.torch),
-        machine=job.cell.machine,
+        torch=str(cell.torch),
+        machine=cell.machine,
         libraries=site_libraries(runtime.torch.site),
         interpreter=runtime.interpreter.executable,
+        beside=() if requirements is None else distribution_libraries(requirements, before),
     )
 
 

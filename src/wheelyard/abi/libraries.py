@@ -6,8 +6,11 @@ import contextlib
 import dataclasses
 import re
 from enum import StrEnum
+from importlib.metadata import distributions
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Protocol
+
+from packaging.utils import canonicalize_name
 
 from wheelyard.abi.elf import ElfError, ElfFile
 from wheelyard.errors import MachineError, ProcessError
@@ -15,6 +18,9 @@ from wheelyard.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from packaging.utils import NormalizedName
 
     from wheelyard.abi.symbol_table import SymbolTable, TableLibrary
     from wheelyard.model.cell import Machine
@@ -178,6 +184,18 @@ def site_libraries(site: Path) -> tuple[Library, ...]:
 def folder_libraries(folder: Path) -> tuple[Library, ...]:
     """Return every library in a folder that other wheels are installed in."""
     return tuple(_opened(sorted(folder.rglob("*.so*")), folder, Origin.BESIDE))
+
+
+def distribution_libraries(folder: Path, names: AbstractSet[NormalizedName]) -> tuple[Library, ...]:
+    """Return the libraries that these distributions brought into a folder."""
+    files = {
+        Path(folder, path)
+        for distribution in distributions(path=[str(folder)])
+        if canonicalize_name(distribution.name) in names
+        for path in distribution.files or ()
+        if ".so" in path.name
+    }
+    return tuple(_opened(sorted(files), folder, Origin.BESIDE))
 
 
 def tabled_libraries(table: SymbolTable) -> tuple[Library, ...]:

@@ -41,6 +41,10 @@ class Scope:
     """Libraries of the wheel that it does not ask for: the package may load them for everybody."""
     unlinked: tuple[Library, ...]
     """Libraries of torch that are there, but that the extension does not ask for."""
+    beside: tuple[Library, ...]
+    """Those of other wheels, in the same way."""
+    unseen: tuple[str, ...]
+    """Names of other wheels whose libraries are loaded before, and are not here."""
     missing: tuple[str, ...]
     """What is NEEDED and nobody provides."""
     absent: tuple[str, ...]
@@ -83,8 +87,9 @@ class Process:
         torch: Sequence[Library],
         system: SystemLibraries,
         beside: Sequence[Library] = (),
+        unseen: tuple[str, ...] = (),
     ) -> None:
-        self._wheel, self._torch = wheel, torch
+        self._wheel, self._torch, self._beside, self._unseen = wheel, torch, beside, unseen
         self._everywhere = _by_name((*wheel, *torch, *beside))
         self._by_place = {one.place: one for one in (*wheel, *torch, *beside)}
         self._system = system
@@ -121,6 +126,8 @@ class Process:
                 one for one in self._wheel if one.place not in loaded and one.name.startswith("lib")
             ),
             unlinked=tuple(one for one in self._torch if one.place not in loaded),
+            beside=tuple(one for one in self._beside if one.place not in loaded),
+            unseen=self._unseen,
             missing=tuple(name for name in unknown if name not in PROMISED),
             absent=tuple(name for name in unknown if name in PROMISED),
             unreached=search.unreached,

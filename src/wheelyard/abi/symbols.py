@@ -152,15 +152,10 @@ def _explain(symbol: UndefinedSymbol, *, demangled: str, scope: Scope) -> Missin
 
 
 def _diagnose(symbol: UndefinedSymbol, demangled: str, scope: Scope) -> tuple[Reason, str]:
+    unasked = _diagnose_unasked(symbol, scope)
+    if unasked is not None:
+        return unasked
     name = symbol.name
-    own = _first_with(scope.own, name, symbol.version)
-    if own is not None:
-        return Reason.PRELOADED, f"unless the package loads its {own.name} before"
-    unlinked = _first_with(scope.unlinked, name, symbol.version)
-    if unlinked is not None and unlinked.origin is Origin.CUDA:
-        return Reason.PRELOADED, f"unless the package loads {unlinked.name} before"
-    if unlinked is not None:
-        return Reason.NOT_LINKED, f"{unlinked.name} has it, but is not asked for"
     if _OF_TORCH.fullmatch(name):
         return _diagnose_torch(name, demangled, scope)
     if _OF_PYTHON.fullmatch(name):
@@ -173,7 +168,23 @@ def _diagnose(symbol: UndefinedSymbol, demangled: str, scope: Scope) -> tuple[Re
         return Reason.MISSING_LIBRARY, f"nobody provides {', '.join(scope.missing)}"
     if scope.absent:
         return Reason.ABSENT_LIBRARY, f"this machine does not have {', '.join(scope.absent)}"
+    if scope.unseen:
+        return Reason.PRELOADED, f"unless {', '.join(scope.unseen)}, which is not here, brings it"
     return Reason.UNKNOWN, "no library that is loaded has it"
+
+
+def _diagnose_unasked(symbol: UndefinedSymbol, scope: Scope) -> tuple[Reason, str] | None:
+    """Tell what is in a library that is there, but that the extension does not ask for."""
+    name, version = symbol.name, symbol.version
+    own = _first_with(scope.own, name, version)
+    if own is not None:
+        return Reason.PRELOADED, f"unless the package loads its {own.name} before"
+    other = _first_with((*scope.unlinked, *scope.beside), name, version)
+    if other is None:
+        return None
+    if other.origin is Origin.TORCH:
+        return Reason.NOT_LINKED, f"{other.name} has it, but is not asked for"
+    return Reason.PRELOADED, f"unless the package loads {other.name} before"
 
 
 def _diagnose_torch(name: str, demangled: str, scope: Scope) -> tuple[Reason, str]:

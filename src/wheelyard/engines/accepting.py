@@ -127,7 +127,7 @@ def _check(wheel: Path, record: BuildRecord, job: Job) -> None:
             wheel,
             expectation=make_expectation(job, platform_tag=wheel.stem.rpartition("-")[2]),
             surroundings=None,
-            candidates=torch_candidates(job.cell.machine),
+            candidates=torch_candidates(job.cell.machine, unseen=job.version.contents.loads_first),
             scratch=Path(scratch),
         )
     if not report.passed:

@@ -27,7 +27,7 @@ class Indexed(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     name: Label
     version: str
-    """With its local part."""
+    """With its local part, where the wheel may have one."""
     revision: int
     requires_python: str | None
     core_metadata_sha256: Sha256
@@ -57,8 +57,16 @@ class IndexEntry(Indexed, frozen=True, kw_only=True):
 
     @property
     def is_default(self) -> bool:
-        """Whether the flat index serves it: the default gpu_archs, against a locked torch."""
-        return self.index_label == torch_label(self.torch)
+        """Whether the flat index serves it: the default gpu_archs, against a locked torch.
+
+        Beside others there, a wheel is told from those for other torch builds by its version.
+        """
+        return self.index_label == torch_label(self.torch) and self.has_local_version
+
+    @property
+    def has_local_version(self) -> bool:
+        """Whether its version tells what it was built for; its build tag does otherwise."""
+        return parsed_version(self.version).local is not None
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -182,14 +182,17 @@ def root_json(projects: Iterable[str], *, level: str = "") -> bytes:
 def install_lines(pinned: Pinned, index_url: str, *, only_this_index: bool = False) -> InstallLines:
     """Return commands that can install no other file than this wheel's name and version.
 
-    The local version makes them safe beside a public index, where neither can exist.
+    The local version makes them safe beside a public index, where neither can exist. Where the
+    wheel has none, upstream's source of the same version does not come into question.
     """
-    requirement = f"{pinned.name}=={pinned.version}"
+    requirement = [f"{pinned.name}=={pinned.version}"]
+    if parsed_version(str(pinned.version)).local is None:
+        requirement = ["--only-binary", str(pinned.name), *requirement]
     pip = "--index-url" if only_this_index else "--extra-index-url"
     uv = "--default-index" if only_this_index else "--index"
     return InstallLines(
-        pip=shlex.join(["pip", "install", pip, index_url, requirement]),
-        uv=shlex.join(["uv", "pip", "install", uv, index_url, requirement]),
+        pip=shlex.join(["pip", "install", pip, index_url, *requirement]),
+        uv=shlex.join(["uv", "pip", "install", uv, index_url, *requirement]),
         project=_uv_project(pinned, index_url),
     )
 

@@ -69,9 +69,28 @@ class Job:
     @property
     def wheel_version(self) -> Version:
         """The public version with the local part that tells torch build and unusual targets."""
+        public = self.version.version.public
+        return Version(public if self.has_bare_version else f"{public}+{self._built_for}")
+
+    @property
+    def build_tag(self) -> str | None:
+        """The revision, with what the version tells otherwise, as in ``0.cu130.torch2.11.0``."""
+        revision, suffix = self.version.revision, self.build_suffix
+        return f"{revision}{suffix}" if revision or suffix else None
+
+    @property
+    def build_suffix(self) -> str:
+        """What the build tag says after the revision, as in ``.cu130.torch2.11.0``."""
+        return f".{self._built_for}" if self.has_bare_version else ""
+
+    @property
+    def has_bare_version(self) -> bool:
+        return self.version.contents.bare_version
+
+    @property
+    def _built_for(self) -> str:
         torch = self.cell.torch
-        local = ".".join((torch.cuda.label, f"torch{torch.version.public}", *self.traits))
-        return Version(f"{self.version.version.public}+{local}")
+        return ".".join((torch.cuda.label, f"torch{torch.version.public}", *self.traits))
 
     @property
     def torch_requirement(self) -> Requirement:

@@ -123,12 +123,12 @@ def build_lock_request(version: RecipeVersion) -> LockRequest:
 
 
 def runtime_lock_request(version: RecipeVersion, cuda: CudaVersion) -> LockRequest:
-    """The lock of what a recipe version's wheel requires beside torch, for the smoke test.
+    """The lock of what a recipe version's wheel runs with beside torch, for the smoke test.
 
     Nearly always it is the same for every CUDA, and named so.
     """
     contents = version.contents
-    requires = contents.requires_with(cuda)
+    requires = contents.runs_with(cuda)
     return LockRequest(
         kind="runtime",
         name=f"{version.label}-cu{cuda.major}" if contents.depends_on_cuda else version.label,

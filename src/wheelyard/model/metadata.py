@@ -106,7 +106,7 @@ def set_requirement(metadata: bytes, requirement: Requirement) -> bytes:
     return _replace(metadata, "Requires-Dist", [str(requirement)], is_replaced)
 
 
-def set_tags(wheel: bytes, *, tags: Iterable[Tag], build_tag: int | None) -> bytes:
+def set_tags(wheel: bytes, *, tags: Iterable[Tag], build_tag: str | None) -> bytes:
     """Return WHEEL with other tags and build tag; a compiled wheel belongs into platlib."""
     tags = list(tags)
     if any(tag.platform != "any" for tag in tags):
@@ -116,7 +116,7 @@ def set_tags(wheel: bytes, *, tags: Iterable[Tag], build_tag: int | None) -> byt
     wheel = _replace(
         wheel, "Tag", sorted(str(tag) for tag in tags), lambda field: field.name == "tag"
     )
-    build = [] if build_tag is None else [str(build_tag)]
+    build = [] if build_tag is None else [build_tag]
     return _replace(wheel, "Build", build, lambda field: field.name == "build")
 
 

@@ -24,13 +24,16 @@ class PublishedWheel:
     name: NormalizedName
     version: Version
     revision: int
+    built_for: str
+    """What its build tag says after the revision, where its version does not say it."""
     tags: frozenset[Tag]
     url: str
     sha256: str
 
     def is_of(self, job: Job) -> bool:
         """Whether its name is the one of the job's wheel, of whatever revision."""
-        if (self.name, self.version) != (job.version.recipe, job.wheel_version):
+        said = self.name, self.version, self.built_for
+        if said != (job.version.recipe, job.wheel_version, job.build_suffix):
             return False
         python, machine = job.cell.python, job.cell.machine
         return any(
@@ -65,6 +68,7 @@ def parse_published(filename: str, *, url: str, sha256: str) -> PublishedWheel |
         name=name,
         version=version,
         revision=build[0] if build else 0,
+        built_for=build[1] if build else "",
         tags=tags,
         url=url,
         sha256=sha256,

@@ -28,7 +28,7 @@ from wheelyard.model.source import FolderSource, GitSource, SdistSource, Source,
 from wheelyard.model.words import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from wheelyard.model.cell import Cell, PythonVersion, TorchBuild
 
@@ -37,6 +37,8 @@ T = TypeVar("T")
 _ANY = SpecifierSet()
 CUDA_MAJOR = "{cuda-major}"
 """What a recipe writes where a requirement's name follows CUDA, as ``core-cu{cuda-major}``."""
+_VERSION = "{version}"
+"""What it writes where a requirement follows the version of the wheel."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,18 +75,35 @@ class Contents:
     top_levels: frozenset[str]
     requires: tuple[str, ...]
     """Beside torch, as the recipe has them: ``{cuda-major}`` stands for that of the cell."""
+    beside: tuple[str, ...]
+    """What it runs with, although its metadata does not say so; with ``{cuda-major}`` too."""
+    loads_first: tuple[str, ...]
+    """Names of those among them whose libraries the package loads before its own."""
     entry_points: frozenset[str]
+    bare_version: bool
+    """Whether the wheel has to keep the public version, because the package compares it."""
 
     @property
     def depends_on_cuda(self) -> bool:
-        """Whether wheels for two CUDA majors require different distributions."""
-        return any(CUDA_MAJOR in text for text in self.requires)
+        """Whether wheels for two CUDA majors run with different distributions."""
+        return any(CUDA_MAJOR in text for text in (*self.requires, *self.beside))
 
     def requires_with(self, cuda: CudaVersion) -> tuple[Requirement, ...]:
         """Return what a wheel for that CUDA requires beside torch."""
-        return tuple(
-            Requirement(text.replace(CUDA_MAJOR, str(cuda.major))) for text in self.requires
-        )
+        return tuple(Requirement(text) for text in _with_cuda(self.requires, cuda))
+
+    def runs_with(self, cuda: CudaVersion) -> tuple[Requirement, ...]:
+        """Return what a wheel for that CUDA needs beside torch, said or not."""
+        beside = (Requirement(text) for text in _with_cuda(self.beside, cuda))
+        return (*self.requires_with(cuda), *beside)
+
+    def loads_before(self, cuda: CudaVersion) -> frozenset[NormalizedName]:
+        """Return the distributions whose libraries are loaded before those of the wheel."""
+        return frozenset(canonicalize_name(text) for text in _with_cuda(self.loads_first, cuda))
+
+
+def _with_cuda(texts: Iterable[str], cuda: CudaVersion) -> Iterator[str]:
+    return (text.replace(CUDA_MAJOR, str(cuda.major)) for text in texts)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -304,7 +323,7 @@ def _parse_version(
             cuda=parser.specifier(f"{path}.cuda", table.cuda),
         ),
         build=_parse_build(parser, file.build, table),
-        contents=_parse_contents(parser, file, table),
+        contents=_parse_contents(parser, file, table, version),
         patches=tuple(patch for patch in patches if patch.covers(version)),
         gpu_archs=_parse_gpu_archs(parser, file),
         gpu_arch_range=parser.specifier(f"{path}.gpu-archs", table.gpu_archs),
@@ -374,25 +393,45 @@ def _parse_build(parser: _Parser, build: BuildTable, table: VersionTable) -> Bui
     )
 
 
-def _parse_contents(parser: _Parser, file: RecipeFile, table: VersionTable) -> Contents:
+def _parse_contents(
+    parser: _Parser, file: RecipeFile, table: VersionTable, version: Version
+) -> Contents:
     wheel = file.wheel
     requires = wheel.requires if table.requires is None else table.requires
     top_levels = wheel.top_levels if table.top_levels is None else table.top_levels
-    return Contents(
+    contents = Contents(
         extensions=wheel.extensions if table.extensions is None else table.extensions,
         top_levels=frozenset(top_levels),
-        requires=tuple(
-            _parse_template(parser, f"wheel.requires[{number}]", text)
-            for number, text in enumerate(requires)
-        ),
+        requires=_parse_templates(parser, "wheel.requires", requires, version),
+        beside=_parse_templates(parser, "wheel.beside", wheel.beside, version),
+        loads_first=wheel.loads_first,
         entry_points=frozenset(wheel.entry_points),
+        bare_version=wheel.bare_version,
     )
+    _refuse_unbrought(parser, contents)
+    return contents
 
 
-def _parse_template(parser: _Parser, path: str, text: str) -> str:
-    """Make sure that a requirement is one with a CUDA major put in; normalize it without."""
-    parsed = parser.parse(path, text.replace(CUDA_MAJOR, "12"), Requirement)
-    return text if CUDA_MAJOR in text else str(parsed)
+def _parse_templates(
+    parser: _Parser, path: str, texts: Iterable[str], version: Version
+) -> tuple[str, ...]:
+    """Make sure that each is a requirement with a CUDA major put in; normalize it without."""
+    parsed = []
+    for number, given in enumerate(texts):
+        text = given.replace(_VERSION, str(version))
+        found = parser.parse(f"{path}[{number}]", text.replace(CUDA_MAJOR, "12"), Requirement)
+        parsed.append(text if CUDA_MAJOR in text else str(found))
+    return tuple(parsed)
+
+
+def _refuse_unbrought(parser: _Parser, contents: Contents) -> None:
+    """What is loaded before the wheel has to be in its lock."""
+    cuda = CudaVersion(12, 0)
+    brought = {canonicalize_name(item.name) for item in contents.runs_with(cuda)}
+    missing = sorted(contents.loads_before(cuda) - brought)
+    if missing:
+        message = f"Neither wheel.requires nor wheel.beside names {', '.join(missing)}"
+        parser.refuse("wheel.loads-first", message)
 
 
 def _parse_gpu_archs(

@@ -38,7 +38,10 @@ class WheelTable(Table, frozen=True, kw_only=True):
     extensions: tuple[str, ...]
     top_levels: tuple[str, ...]
     requires: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    loads_first: tuple[str, ...] = ()
     entry_points: tuple[str, ...] = ()
+    bare_version: bool = False
 
 
 class SdistTable(Table, frozen=True, kw_only=True):

@@ -124,9 +124,9 @@ class BuildRecord(Document, frozen=True, kw_only=True):
     size: int
     name: NormalizedName
     version: Version
-    """With its local part."""
+    """With its local part, where the wheel may have one."""
     revision: int
-    """0 for no build tag."""
+    """The number that the build tag begins with; 0 for no build tag."""
     requires_python: SpecifierSet | None
     core_metadata_sha256: Sha256
 
@@ -158,8 +158,12 @@ class BuildRecord(Document, frozen=True, kw_only=True):
 
     @property
     def is_default(self) -> bool:
-        """Whether the flat index serves it: the default gpu_archs, against a locked torch."""
-        return self.index_label == TorchBuild.parse(self.torch).label
+        """Whether the flat index serves it: the default gpu_archs, against a locked torch.
+
+        Beside others there, a wheel is told from those for other torch builds by its version.
+        """
+        is_ordinary = self.index_label == TorchBuild.parse(self.torch).label
+        return is_ordinary and self.version.local is not None
 
     def to_json(self) -> bytes:
         return encode(self)

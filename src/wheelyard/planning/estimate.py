@@ -44,7 +44,7 @@ def make_estimate(job: Job, *, compile_jobs: int) -> Estimate:
 
 def gpu_archs_hint(job: Job, estimate: Estimate) -> str:
     """Suggest a shorter build where the default list makes it long."""
-    if estimate.seconds < _LONG_SECONDS or len(job.gpu_archs) == 1:
+    if estimate.seconds < _LONG_SECONDS or len(job.gpu_archs) <= 1:
         return ""
     archs = " ".join(str(arch) for arch in job.gpu_archs)
     return (

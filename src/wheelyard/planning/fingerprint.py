@@ -163,13 +163,16 @@ def adopted_fingerprint(job: Job, *, upstream_sha256: str) -> PlanFingerprint:
 def _identity(version: RecipeVersion) -> dict[str, object]:
     """What a wheel is and holds, whoever built it and for which cell."""
     contents = version.contents
+    expected: dict[str, object] = {
+        "entry_points": sorted(contents.entry_points),
+        "extensions": sorted(contents.extensions),
+        "requires": sorted(contents.requires),
+        "top_levels": sorted(contents.top_levels),
+    }
+    if contents.bare_version:
+        expected["bare_version"] = True
     return {
-        "contents": {
-            "entry_points": sorted(contents.entry_points),
-            "extensions": sorted(contents.extensions),
-            "requires": sorted(contents.requires),
-            "top_levels": sorted(contents.top_levels),
-        },
+        "contents": expected,
         "recipe": version.label,
         "revision": version.revision,
     }

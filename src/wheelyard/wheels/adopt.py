@@ -103,7 +103,8 @@ def judge(
         raise MachineError(msg)
     python = _choose_python(claims, wheel, wanted=wish.python)
     name = claims.name(python)
-    report = _check(wheel, name, torch=wish.torch, machine=machine, cache=cache)
+    unseen = version.contents.loads_first
+    report = _check(wheel, name, torch=wish.torch, machine=machine, unseen=unseen, cache=cache)
     if not report.passed:
         raise CheckError(describe(report))
     gpu_archs = _read_gpu_archs(report, version)
@@ -229,16 +230,24 @@ def _choose_python(
 
 
 def _check(
-    wheel: UpstreamWheel, name: str, *, torch: str | None, machine: Machine, cache: Path
+    wheel: UpstreamWheel,
+    name: str,
+    *,
+    torch: str | None,
+    machine: Machine,
+    unseen: tuple[str, ...],
+    cache: Path,
 ) -> CheckReport:
     """Check the wheel beside every torch that is known, or return the verdict that was kept."""
     own = own_tables_folder(cache)
     tables = [path for folder in (SHIPPED_DIR, own) for path in folder.glob(f"*{SUFFIX}")]
-    against = judged_with(filename=name, torch=torch or "", tables=tables)
+    against = judged_with(filename=name, torch=torch or "", tables=tables, unseen=unseen)
     known = find_verdict(cache, wheel.sha256, against)
     if known is not None:
         return known
-    candidates: Sequence[Surroundings] = tuple(torch_candidates(machine, own_tables=own))
+    candidates: Sequence[Surroundings] = tuple(
+        torch_candidates(machine, own_tables=own, unseen=unseen)
+    )
     given, candidates = _narrow(candidates, torch)
     work = cache / "work"
     with disk_errors(work):
@@ -279,6 +288,8 @@ def _read_gpu_archs(report: CheckReport, version: RecipeVersion) -> tuple[GpuArc
     """Return the targets that the files hold code for, as the job's identifier will name them."""
     cubins = frozenset[GpuArch]().union(*(code.cubins for code in report.gpu_code.values()))
     ptx = frozenset[GpuArch]().union(*(code.ptx for code in report.gpu_code.values()))
+    if not version.gpu_archs and not cubins | ptx:
+        return ()
     if not cubins:
         msg = (
             f"{report.filename} has no GPU code{' but PTX' if ptx else ''}: it was built without a "

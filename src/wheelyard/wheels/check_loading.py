@@ -167,6 +167,7 @@ class LoadingCheck:
             torch=surroundings.libraries,
             system=self._system_of(surroundings),
             beside=surroundings.beside,
+            unseen=surroundings.unseen,
         )
         pythons = _Pythons(surroundings)
         judged = [_judge(file, process, pythons, self._demangle) for file in files]

@@ -18,12 +18,11 @@ def make_expectation(job: Job, *, platform_tag: str) -> Expectation:
     The tag is the one that repair found, or that a wheel names; the check judges whether it holds.
     """
     cell, contents = job.cell, job.version.contents
-    revision = job.version.revision
     return Expectation(
         name=job.version.recipe,
         version=job.wheel_version,
         tag=Tag(cell.python.python_tag, cell.python.abi_tag, platform_tag.partition(".")[0]),
-        build_tag=str(revision) if revision else None,
+        build_tag=job.build_tag,
         extensions=contents.extensions,
         top_levels=contents.top_levels,
         requires=(job.torch_requirement, *contents.requires_with(cell.torch.cuda)),

@@ -61,6 +61,8 @@ class Surroundings:
     """The Python program itself; without one, the tables of the Pythons that files are for."""
     beside: tuple[Library, ...] = ()
     """Of other wheels, which load them before."""
+    unseen: tuple[str, ...] = ()
+    """Names of distributions whose libraries are loaded before, and are not here."""
     is_here: bool = False
     """Whether all libraries of this machine's system count, not only those of every system."""
 

@@ -63,7 +63,7 @@ def repair_wheel(
     destination: Path,
     version: Version,
     torch_requirement: Requirement | None,
-    build_tag: int | None,
+    build_tag: str | None,
     env: Mapping[str, str],
     excludes: Sequence[str] = (),
     extra_files: Mapping[str, bytes] | None = None,

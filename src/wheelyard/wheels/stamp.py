@@ -51,7 +51,7 @@ class _Identity:
     name: NormalizedName
     version: Version
     torch_requirement: Requirement | None
-    build_tag: int | None
+    build_tag: str | None
     python_abi: str
     """For example ``cp312-cp312``."""
     platform_tag: str
@@ -90,7 +90,7 @@ def stamp_wheel(
     destination: Path,
     version: Version,
     torch_requirement: Requirement | None,
-    build_tag: int | None,
+    build_tag: str | None,
     platform_tag: str,
     extra_files: Mapping[str, bytes] | None = None,
     source_date_epoch: int = _ZIP_BEGINS,
@@ -98,14 +98,14 @@ def stamp_wheel(
     """Write ``wheel`` under its new name into the folder ``destination`` and return its path.
 
     The same input gives the same bytes. ``extra_files`` are named inside the dist-info folder,
-    for example ``sboms/wheelyard.cdx.json``. ``build_tag`` 0 is none, as revision 0 is.
+    for example ``sboms/wheelyard.cdx.json``.
     """
     with _opened(wheel) as source:
         identity = _Identity(
             name=parse_core_metadata(source.read("METADATA")).name,
             version=version,
             torch_requirement=torch_requirement,
-            build_tag=build_tag or None,
+            build_tag=build_tag,
             python_abi=_python_abi(wheel.name),
             platform_tag=platform_tag,
         )

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 def torch_candidates(
-    machine: Machine, *, own_tables: Path | None = None, beside: tuple[Library, ...] = ()
+    machine: Machine,
+    *,
+    own_tables: Path | None = None,
+    beside: tuple[Library, ...] = (),
+    unseen: tuple[str, ...] = (),
 ) -> Iterator[Surroundings]:
     """Yield every torch build that has a symbol table, oldest first; loaded when asked for."""
     tables = dict(shipped_torch_tables(machine))
@@ -27,13 +31,21 @@ def torch_candidates(
     hashes = NameHashes()
     for torch, path in sorted(tables.items()):
         table = SymbolTable.load(path, hashes=hashes)
-        yield tabled_surroundings(table, torch=str(torch), beside=beside)
+        yield tabled_surroundings(table, torch=str(torch), beside=beside, unseen=unseen)
 
 
 def tabled_surroundings(
-    table: SymbolTable, *, torch: str, beside: tuple[Library, ...] = ()
+    table: SymbolTable,
+    *,
+    torch: str,
+    beside: tuple[Library, ...] = (),
+    unseen: tuple[str, ...] = (),
 ) -> Surroundings:
     """Return what a symbol table says of a torch build, without its files."""
     return Surroundings(
-        torch=torch, machine=table.machine, libraries=tabled_libraries(table), beside=beside
+        torch=torch,
+        machine=table.machine,
+        libraries=tabled_libraries(table),
+        beside=beside,
+        unseen=unseen,
     )

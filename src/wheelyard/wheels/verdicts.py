@@ -52,13 +52,20 @@ def keep_verdict(cache: Path, report: CheckReport, against: str) -> Path:
     return path
 
 
-def judged_with(*, filename: str, torch: str = "", tables: Iterable[Path] = ()) -> str:
+def judged_with(
+    *,
+    filename: str,
+    torch: str = "",
+    tables: Iterable[Path] = (),
+    unseen: tuple[str, ...] = (),
+) -> str:
     """Describe what a wheel is held against, for ``against``; it changes when a table does."""
     return json.dumps(
         {
             "filename": filename,
             "tables": {path.name: _digest([path]) for path in sorted(tables)},
             "torch": torch,
+            "unseen": unseen,
         },
         sort_keys=True,
     )

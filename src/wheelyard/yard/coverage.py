@@ -115,8 +115,9 @@ class _Tables:
         wheels = [self._wheel(entry) for entry in ordered]
         return {
             "about": _about(farm),
-            "form": form_url(farm.matrix.repository) if farm and farm.matrix.repository else "",
+            "bare": sorted({entry.name for entry in entries if not entry.has_local_version}),
             "cells": self._cells(farm, failures),
+            "form": form_url(farm.matrix.repository) if farm and farm.matrix.repository else "",
             "format": FORMAT,
             "wheels": {key: [wheel[at] for wheel in wheels] for at, key in enumerate(_COLUMNS)},
             "yanked": {

@@ -81,13 +81,16 @@ def check_arrival(arrival: Arrival, *, farm: Farm, cache: Path) -> CheckReport:
     platform_tag = record.filename.removesuffix(".whl").rpartition("-")[2]
     own = own_tables_folder(cache)
     table = load_torch_table(record.cell.torch, record.machine, (SHIPPED_DIR, own))
-    surroundings = None if table is None else tabled_surroundings(table, torch=record.torch)
+    unseen = job.version.contents.loads_first
+    surroundings = (
+        None if table is None else tabled_surroundings(table, torch=record.torch, unseen=unseen)
+    )
     with tempfile.TemporaryDirectory(prefix="wheelyard-import-") as scratch:
         return check(
             arrival.path,
             expectation=make_expectation(job, platform_tag=platform_tag),
             surroundings=surroundings,
-            candidates=torch_candidates(record.machine, own_tables=own),
+            candidates=torch_candidates(record.machine, own_tables=own, unseen=unseen),
             scratch=Path(scratch),
         )
 

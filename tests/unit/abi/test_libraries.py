@@ -7,11 +7,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from wheelyard.abi.elf import ElfFile
 from wheelyard.abi.libraries import (
     Origin,
     SystemLibraries,
+    distribution_libraries,
     folder_libraries,
     interpreter_libraries,
     site_libraries,
@@ -99,6 +101,21 @@ def test_other_wheels_libraries_are_found_in_their_folders(
     assert (found.name, found.origin) == ("libdemo.so.1", Origin.BESIDE)
     assert found.exports("of_demo")
     assert tmp_path.is_dir()
+
+
+def test_libraries_of_a_distribution_are_told_from_those_of_others(
+    link_c: Callable[..., Path],
+) -> None:
+    site = link_c("site/core/lib/libcore.so", defines=["of_core"]).parents[2]
+    link_c("site/other/libother.so", defines=["of_other"])
+    for name, file in (("Core_Cu13", "core/lib/libcore.so"), ("other", "other/libother.so")):
+        folder = site / f"{name}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (folder / "RECORD").write_text(f"{file},,\n{folder.name}/RECORD,,\n")
+    (found,) = distribution_libraries(site, {canonicalize_name("core-cu13")})
+    assert (found.name, str(found.place)) == ("libcore.so", "core/lib/libcore.so")
+    assert found.origin is Origin.BESIDE
 
 
 def test_folder_without_torch_is_refused(tmp_path: Path) -> None:

@@ -198,6 +198,11 @@ def test_other_gpu_archs_have_an_index_of_their_own() -> None:
     assert {page.partition("/simple/")[0] for page in pages} == {"torch2.11.0-cu130-sm90"}
 
 
+def test_wheel_without_a_local_version_is_in_the_index_of_its_torch_build_alone() -> None:
+    pages = index_pages([make_entry(version="1.0")], locate)
+    assert {page.partition("/simple/")[0] for page in pages} == {"torch2.11.0-cu130"}
+
+
 def test_projects_of_one_index_do_not_mix() -> None:
     records = [make_entry(name=name) for name in ("zeta", "alpha", "mid-dle")]
     pages = index_pages(records, locate)
@@ -232,6 +237,13 @@ def test_install_lines_pin_the_local_version(
     requirement = "demo-ext==1.0+cu130.torch2.11.0"
     assert shlex.split(lines.pip) == ["pip", "install", pip_option, url, requirement]
     assert shlex.split(lines.uv) == ["uv", "pip", "install", uv_option, url, requirement]
+
+
+def test_without_a_local_version_upstream_s_source_does_not_come_into_question() -> None:
+    lines = install_lines(make_record(version="1.0"), "https://example.org/simple/")
+    words = ["--only-binary", "demo-ext", "demo-ext==1.0"]
+    assert shlex.split(lines.pip)[-3:] == words
+    assert shlex.split(lines.uv)[-3:] == words
 
 
 def test_uv_project_pins_and_takes_nothing_else_from_the_index() -> None:

@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 import pytest
+from packaging.utils import parse_wheel_filename
 from packaging.version import Version
 
 if TYPE_CHECKING:
@@ -125,6 +126,28 @@ def test_wheel_version(
 ) -> None:
     # as text: Version would hide another spelling
     assert str(make_probe_job(**words).wheel_version) == version
+
+
+@pytest.mark.parametrize(
+    ("words", "build_tag"),
+    [
+        pytest.param({}, "0.cu130.torch2.11.0", id="plain"),
+        pytest.param({"gpu_archs": "8.0"}, "0.cu130.torch2.11.0.sm80", id="gpu-archs"),
+    ],
+)
+def test_build_tag_tells_what_a_version_that_has_to_stay_as_it_is_cannot(
+    make_probe_job: Callable[..., Job], recipe_text: str, words: dict[str, object], build_tag: str
+) -> None:
+    text = recipe_text.replace("[gpu-archs]", "bare-version = true\n[gpu-archs]")
+    job = make_probe_job(text=text, **words)
+    assert (str(job.wheel_version), job.build_tag) == ("1.1", build_tag)
+    name = f"probe-{job.wheel_version}-{job.build_tag}-cp312-cp312-linux_x86_64.whl"
+    assert parse_wheel_filename(name)[2] == (0, build_tag.removeprefix("0"))
+
+
+def test_build_tag_is_the_revision(make_probe_job: Callable[..., Job], recipe_text: str) -> None:
+    text = recipe_text.replace('version = "1.1"', 'version = "1.1"\nrevision = 2')
+    assert (make_probe_job().build_tag, make_probe_job(text=text).build_tag) == (None, "2")
 
 
 def test_wheel_for_torch_2_9_sorts_before_the_one_for_2_10(

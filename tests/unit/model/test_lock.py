@@ -109,6 +109,14 @@ def test_runtime_lock_is_one_for_each_cuda_major_where_requirements_follow_it(
     assert str(request.path) == "locks/runtime/probe-1.0-cu13.txt"
 
 
+def test_runtime_lock_has_what_runs_beside_the_wheel(probe: Recipe) -> None:
+    version = probe.version("1.0")
+    contents = dataclasses.replace(version.contents, beside=("core-cu{cuda-major}==1.0",))
+    request = runtime_lock_request(dataclasses.replace(version, contents=contents), CUDA)
+    assert request.requirements == ("core-cu13==1.0", "packaging")
+    assert request.name == "probe-1.0-cu13"
+
+
 def test_what_torch_brings_is_not_locked_twice(probe: Recipe) -> None:
     version = probe.version("1.0")
     requires = ("triton>=3.5", "einops")

@@ -121,7 +121,7 @@ def test_requirement_goes_last_where_there_was_none_and_no_body() -> None:
 
 def test_wheel_gets_one_line_for_each_tag_and_its_build_tag() -> None:
     tags = parse_tag("cp312-cp312-manylinux2014_x86_64.manylinux_2_17_x86_64")
-    assert set_tags(WHEEL, tags=tags, build_tag=2) == (
+    assert set_tags(WHEEL, tags=tags, build_tag="2") == (
         b"Wheel-Version: 1.0\n"
         b"Generator: setuptools (80.9.0)\n"
         b"Root-Is-Purelib: false\n"

@@ -149,6 +149,37 @@ def test_requirement_may_follow_the_cuda_major(
         assert names == ["packaging", f"core-cu{cuda.major}==1.1"]
 
 
+def test_requirement_may_follow_the_version(
+    parse_text: Callable[[str], Recipe], recipe_text: str
+) -> None:
+    text = recipe_text.replace('["packaging"]', '["core-cu{cuda-major}=={version}"]')
+    for version in parse_text(text).versions:
+        (found,) = version.contents.requires_with(CudaVersion(12, 8))
+        assert str(found) == f"core-cu12=={version.version}"
+
+
+def test_what_runs_beside_the_wheel_is_not_what_it_requires(
+    parse_text: Callable[[str], Recipe], recipe_text: str
+) -> None:
+    text = recipe_text.replace('["packaging"]', '["packaging"]\nbeside = ["core=={version}"]')
+    contents = parse_text(text).version("1.1").contents
+    cuda = CudaVersion(13, 0)
+    assert [str(item) for item in contents.requires_with(cuda)] == ["packaging"]
+    assert [str(item) for item in contents.runs_with(cuda)] == ["packaging", "core==1.1"]
+
+
+def test_libraries_that_are_loaded_first_are_of_what_is_there(
+    parse_text: Callable[[str], Recipe], recipe_text: str
+) -> None:
+    first = 'loads-first = ["Core_cu{cuda-major}"]'
+    text = recipe_text.replace('["packaging"]', f'["core-cu{{cuda-major}}"]\n{first}')
+    contents = parse_text(text).version("1.1").contents
+    assert contents.loads_before(CudaVersion(13, 0)) == {"core-cu13"}
+    alone = recipe_text.replace('["packaging"]', f'["packaging"]\n{first}')
+    with pytest.raises(InputFileError, match=r"names core-cu12 - at `\$\.wheel\.loads-first`"):
+        parse_text(alone)
+
+
 def test_newest_version_comes_first_whatever_the_order_of_the_file(probe: Recipe) -> None:
     assert [str(item.version) for item in probe.versions] == ["1.1", "1.0"]
     assert probe.version(None).version == Version("1.1")

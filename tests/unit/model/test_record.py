@@ -166,6 +166,11 @@ def test_only_default_gpu_archs_on_a_locked_torch_are_default(
     assert msgspec.structs.replace(RECORD, index_label=label).is_default is is_default
 
 
+def test_wheel_without_a_local_version_is_in_the_index_of_its_torch_alone() -> None:
+    assert RECORD.is_default
+    assert not msgspec.structs.replace(RECORD, version=Version(RECORD.version.public)).is_default
+
+
 @pytest.mark.parametrize("kind", [BuildRecord, TestReport])
 def test_later_format_asks_for_an_upgrade(kind: type[BuildRecord | TestReport]) -> None:
     text = b'{"format": 3, "anything": true}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,3 +65,6 @@ def test_short_build_and_build_for_one_target_get_no_hint(
     assert not gpu_archs_hint(job, make_estimate(job, compile_jobs=1))
     one = make_probe_job(text=recipe_text.replace("240.0", "9000.0"), gpu_archs="9.0")
     assert not gpu_archs_hint(one, make_estimate(one, compile_jobs=1))
+    none = make_probe_job(text=recipe_text.replace("60.0", "9000.0"))
+    none = dataclasses.replace(none, gpu_archs=())
+    assert not gpu_archs_hint(none, make_estimate(none, compile_jobs=1))

@@ -160,6 +160,26 @@ def test_older_revision_in_an_index_is_stale(
     assert _gap(job, _index(wheel)).state is expected
 
 
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        ("0.cu130.torch2.11.0", GapState.existing),
+        ("0.cu132.torch2.15.0", GapState.missing),
+        ("0", GapState.missing),
+    ],
+)
+def test_wheel_without_a_local_version_is_known_by_its_build_tag(
+    make_probe_job: MakeJob, recipe_text: str, build: str, expected: GapState
+) -> None:
+    job = make_probe_job(
+        text=recipe_text.replace("[gpu-archs]", "bare-version = true\n[gpu-archs]")
+    )
+    name = f"probe-1.1-{build}-cp312-cp312-manylinux_2_28_x86_64.whl"
+    wheel = parse_published(name, url=f"https://example.org/{name}", sha256="0" * 64)
+    assert wheel is not None
+    assert _gap(job, _index(wheel)).state is expected
+
+
 def test_release_that_could_not_be_listed_makes_nothing_missing(make_probe_job: MakeJob) -> None:
     gap = _gap(make_probe_job(), release=Release(unknown="answers 403"))
     assert (gap.state, gap.note) == (GapState.unknown, "answers 403")

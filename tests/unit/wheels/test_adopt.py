@@ -196,6 +196,16 @@ def test_wheel_without_gpu_code_is_refused(judged: Judge, publish: Publish) -> N
         judged(publish(cubins=()))
 
 
+def test_wheel_without_gpu_code_is_that_of_a_recipe_without_gpu_targets(
+    judged: Judge, publish: Publish, probe_farm: Path, recipe_text: str
+) -> None:
+    targets = '[gpu-archs]\n"12.0" = ["8.0", "9.0"]\n"12.8" = ["9.0", "8.0", "12.0"]\n'
+    (probe_farm / "recipes/probe.toml").write_text(recipe_text.replace(targets, ""))
+    job = judged(publish(cubins=())).job
+    assert job.gpu_archs == ()
+    assert job.identifier == f"probe-1.1-cp312-torch2.11.0-cu130-{MACHINE}"
+
+
 def test_lone_ptx_has_no_job(judged: Judge, publish: Publish) -> None:
     with pytest.raises(CheckError, match=r"has PTX for 12\.0 without GPU code for it"):
         judged(publish(cubins=(90,), ptx=(120,)))

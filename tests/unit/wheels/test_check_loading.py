@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wheelyard.abi.elf import ElfFile
-from wheelyard.abi.libraries import site_libraries
+from wheelyard.abi.libraries import folder_libraries, site_libraries
 from wheelyard.abi.symbol_table import SymbolTable, write_symbol_table
 from wheelyard.abi.wheel_symbols import read_library
 from wheelyard.wheels.check import check
@@ -288,6 +288,23 @@ def test_symbol_of_a_cuda_library_that_is_not_asked_for_may_be_preloaded(bench: 
     report = bench.check({"_C.so": bench.module("_C.so", asks=["cublasCreate_v2"])})
     assert loading_findings(report) == [(FindingKind.NOT_CHECKED, Severity.WARNING)]
     assert verdicts(report) == {"_C.so": None}
+
+
+def test_symbol_of_another_wheel_may_be_preloaded_and_one_that_none_has_is_missing(
+    bench: Bench,
+) -> None:
+    core = bench.link("core/lib/libcore.so", defines=["core_gemm"])
+    torch = dataclasses.replace(bench.surroundings(), beside=folder_libraries(core.parents[1]))
+    report = bench.check({"_C.so": bench.module("_C.so", asks=["core_gemm"])}, torch=torch)
+    assert loading_findings(report) == [(FindingKind.NOT_CHECKED, Severity.WARNING)]
+    assert "unless the package loads libcore.so before" in report.findings[-1].message
+    other = bench.module("_D.so", asks=["core_norm"])
+    report = bench.check({"_D.so": other}, torch=torch)
+    assert loading_findings(report) == [(FindingKind.MISSING_SYMBOL, Severity.ERROR)]
+    unseen = dataclasses.replace(torch, unseen=("core",))
+    report = bench.check({"_D.so": other}, torch=unseen)
+    assert loading_findings(report) == [(FindingKind.NOT_CHECKED, Severity.WARNING)]
+    assert "unless core, which is not here, brings it" in report.findings[-1].message
 
 
 def test_alternative_for_another_torch_is_no_alternative(bench: Bench) -> None:

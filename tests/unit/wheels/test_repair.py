@@ -57,7 +57,7 @@ class Bench:
             destination=self.folder / destination,
             version=version,
             torch_requirement=Requirement("torch==2.11.0"),
-            build_tag=0,
+            build_tag=None,
             env=env,
             excludes=excludes,
         )

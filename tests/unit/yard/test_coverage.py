@@ -74,6 +74,14 @@ def test_every_wheel_is_told_in_words_by_number(entry: Callable[..., IndexEntry]
     assert document["torches"] == ["2.12.1+cu130", "2.11.0+cu130"]
     assert wheels["adopted"] == [0, 1]
     assert document["yanked"] == {0: "wrong"}
+    assert document["bare"] == []
+
+
+def test_projects_whose_versions_do_not_tell_the_torch_build_are_named(
+    entry: Callable[..., IndexEntry],
+) -> None:
+    entries = [msgspec.structs.replace(entry(), version="1.0"), entry(name="other-ext")]
+    assert coverage(entries, None)["bare"] == ["demo-ext"]
 
 
 def test_every_other_combination_is_told_with_its_reason(farm: Farm) -> None:

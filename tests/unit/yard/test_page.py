@@ -99,6 +99,15 @@ def test_choices_lead_to_the_pinned_command(look: Callable[..., Page], page_path
     assert "torch2.11.0-cu130-sm120/simple/" in text(page, "#command")
 
 
+def test_wheel_without_a_local_version_is_pinned_to_the_public_one_and_no_source(
+    look: Callable[..., Page],
+) -> None:
+    page = look()
+    assert page.evaluate("pinned(0)") == page.evaluate("pin(0)")
+    page.evaluate('D.bare.push("another")')
+    assert page.evaluate("pinned(0)") == "--only-binary another another==2.0"
+
+
 def test_every_choice_ends_at_a_wheel(look: Callable[..., Page]) -> None:
     page = look()
     start(page)
