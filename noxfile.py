@@ -66,11 +66,12 @@ def tests_full(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, types and spelling."""
+    """Check recipes, style, types and spelling."""
     _install(session, "lint", "test")
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("mypy")
+    session.run("wheelyard", "lint")
     workflows = sorted(map(str, FARM.glob(".github/workflows/*.yml")))
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
     forms = sorted(map(str, FARM.glob(".github/ISSUE_TEMPLATE/*.yml")))

@@ -55,6 +55,10 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
             from wheelyard.cli import listing
 
             listing.COMMANDS[arguments.command](arguments, env)
+        case "lint":
+            from wheelyard.cli import linting
+
+            linting.lint(arguments, env)
         case "build" | "probe":
             from wheelyard.cli import building
 

@@ -83,17 +83,32 @@ def find_farm_folder(start: Path) -> Path:
     return Path(__file__).parent / "farm"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class FarmFiles:
+    """What could be read of a farm, and why the rest could not."""
+
+    recipes: tuple[Recipe, ...]
+    matrix: Matrix | None
+    errors: tuple[WheelyardError, ...]
+
+
 def load_farm(folder: Path) -> Farm:
     """Read every recipe and the matrix; all files that cannot be used are named together."""
+    found = read_farm_files(folder)
+    if found.errors or found.matrix is None:
+        raise InputFileError("\n".join(str(error) for error in found.errors))
+    return Farm(folder=folder, recipes=found.recipes, matrix=found.matrix)
+
+
+def read_farm_files(folder: Path) -> FarmFiles:
+    """Read every recipe and the matrix, each by itself."""
     if not (folder / "recipes").is_dir():
         msg = f"{folder} is not a farm: it has no folder `recipes`. Give another with --farm DIR."
         raise InputFileError(msg)
     errors: list[WheelyardError] = []
     recipes = _load_recipes(folder, errors)
     matrix = _load_matrix(folder, errors)
-    if errors or matrix is None:
-        raise InputFileError("\n".join(str(error) for error in errors))
-    return Farm(folder=folder, recipes=tuple(recipes), matrix=matrix)
+    return FarmFiles(recipes=tuple(recipes), matrix=matrix, errors=tuple(errors))
 
 
 def _load_recipes(folder: Path, errors: list[WheelyardError]) -> list[Recipe]:

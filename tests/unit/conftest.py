@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wheelyard.__main__ import main
-from wheelyard.cli.updating import wanted_locks
 from wheelyard.farm import load_farm
 from wheelyard.machine.compilers import Compiler
 from wheelyard.machine.namespaces import SandboxLevel
@@ -32,6 +31,7 @@ from wheelyard.model.decode import decode_table
 from wheelyard.model.job import Job
 from wheelyard.model.recipe import parse_recipe
 from wheelyard.model.recipe_file import RecipeFile
+from wheelyard.planning.locks import wanted_locks
 from wheelyard.toolchain.interpreters import Interpreter
 from wheelyard.toolchain.sandbox import choose_sandbox
 from wheelyard.toolchain.values import Toolchain, Toolkit, TorchEnvironment

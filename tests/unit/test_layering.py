@@ -20,6 +20,7 @@ ROOMS = (
         {"model"},
         {"farm"},
         {"planning"},
+        {"lint"},
         {"network"},
         {"upstreams"},
         {"sources"},

@@ -58,7 +58,7 @@ def test_patch_for_some_pythons_only_is_in_the_fingerprints_of_those(
 
 
 def _locked(folder: Path) -> Path:
-    from wheelyard.cli.updating import wanted_locks  # noqa: PLC0415
+    from wheelyard.planning.locks import wanted_locks  # noqa: PLC0415
 
     for request in wanted_locks(load_farm(folder)):
         path = folder / request.path

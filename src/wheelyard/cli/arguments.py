@@ -57,6 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
     matrix = add("matrix", "Show the cells: wanted ones, and impossible ones with the reason.")
     matrix.add_argument("recipe", nargs="?", help="only this recipe")
     matrix.add_argument("--impossible", action="store_true", help="show the impossible ones too")
+    add("lint", "Look for mistakes in all recipes and in what belongs to them.")
     plan = add("plan", "Show the jobs of the matrix: missing, probed, stale or done.")
     _add_selection(plan)
     plan.add_argument(

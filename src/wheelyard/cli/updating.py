@@ -11,12 +11,16 @@ from wheelyard.cli.session import open_farm, open_workshop
 from wheelyard.errors import LockError, UnknownNameError, UsageError
 from wheelyard.files import appearing
 from wheelyard.model.cell import MACHINES, TorchBuild
-from wheelyard.model.lock import LockRequest, build_lock_request, runtime_lock_request
 from wheelyard.model.redistributables import redist_lock_request
-from wheelyard.model.releases import cuda_release, default_torch_build, torch_release
+from wheelyard.model.releases import cuda_release, torch_release
 from wheelyard.model.words import nearest
 from wheelyard.network.children import uv_environment, with_pytorch_index
-from wheelyard.planning.locks import needs_pytorch_index, toolkit_lock, torch_lock
+from wheelyard.planning.locks import (
+    needs_pytorch_index,
+    toolkit_lock,
+    torch_lock,
+    wanted_locks,
+)
 from wheelyard.toolchain.redistributables import resolve_redist_lock
 from wheelyard.toolchain.resolving import resolve_lock
 
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from wheelyard.farm import Farm
+    from wheelyard.model.lock import LockRequest
     from wheelyard.workshop import Workshop
 
 
@@ -70,34 +75,6 @@ def _make(request: LockRequest, workshop: Workshop, resolving: Mapping[str, str]
         resolving = with_pytorch_index(resolving, workshop.indexes, label=label)
     with tempfile.TemporaryDirectory(prefix="wheelyard-lock-") as scratch:
         return resolve_lock(request, env=resolving, scratch=Path(scratch))
-
-
-def wanted_locks(farm: Farm) -> Iterator[LockRequest]:
-    """Yield every lock that the farm's matrix and recipes need and the index can give."""
-    torches = [
-        torch
-        for torch in farm.matrix.torches
-        if any(
-            default_torch_build(torch.version, machine) == torch for machine in farm.matrix.machines
-        )
-    ]
-    for torch in torches:
-        yield torch_lock(torch)
-    for cuda in sorted({torch.cuda for torch in torches}):
-        request = toolkit_lock(cuda)
-        if request is not None:
-            yield request
-    for recipe in farm.recipes:
-        for version in recipe.versions:
-            yield build_lock_request(version)
-            taken = [
-                torch.cuda
-                for torch in torches
-                if not version.conditions.reasons_against_torch(torch)
-            ]
-            # without a torch of the matrix, still the lock that a build with --env needs
-            cudas = {cuda.major: cuda for cuda in taken or [torches[0].cuda]}
-            yield from {runtime_lock_request(version, cuda): None for cuda in cudas.values()}
 
 
 def redist_locks(farm: Farm) -> Iterator[LockRequest]:

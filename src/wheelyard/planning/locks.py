@@ -16,6 +16,9 @@ from wheelyard.model.lock import (
 from wheelyard.model.releases import cuda_release, default_torch_build, torch_release
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from wheelyard.farm import Farm
     from wheelyard.model.cell import CudaVersion, TorchBuild
     from wheelyard.model.job import Job
     from wheelyard.model.recipe import RecipeVersion
@@ -62,3 +65,31 @@ def torch_and_toolkit_locks(job: Job) -> tuple[LockRequest, ...]:
 def version_locks(version: RecipeVersion, cuda: CudaVersion) -> tuple[LockRequest, ...]:
     """The locks of a recipe version, whatever else the cell says."""
     return build_lock_request(version), runtime_lock_request(version, cuda)
+
+
+def wanted_locks(farm: Farm) -> Iterator[LockRequest]:
+    """Yield every lock that the farm's matrix and recipes need and the index can give."""
+    torches = [
+        torch
+        for torch in farm.matrix.torches
+        if any(
+            default_torch_build(torch.version, machine) == torch for machine in farm.matrix.machines
+        )
+    ]
+    for torch in torches:
+        yield torch_lock(torch)
+    for cuda in sorted({torch.cuda for torch in torches}):
+        request = toolkit_lock(cuda)
+        if request is not None:
+            yield request
+    for recipe in farm.recipes:
+        for version in recipe.versions:
+            yield build_lock_request(version)
+            taken = [
+                torch.cuda
+                for torch in torches
+                if not version.conditions.reasons_against_torch(torch)
+            ]
+            # without a torch of the matrix, still the lock that a build with --env needs
+            cudas = {cuda.major: cuda for cuda in taken or [torches[0].cuda]}
+            yield from {runtime_lock_request(version, cuda): None for cuda in cudas.values()}

@@ -14,8 +14,8 @@ from wheelyard.model.record import TestLevel
 
 COMMANDS = (
     *("accept", "adopt", "build", "check", "clean", "doctor", "explain", "fetch", "fill", "import"),
-    *("index", "list", "log", "matrix", "page", "plan", "probe", "prune", "publish", "remove"),
-    *("schema", "show", "smoke", "update", "verify", "yank"),
+    *("index", "lint", "list", "log", "matrix", "page", "plan", "probe", "prune", "publish"),
+    *("remove", "schema", "show", "smoke", "update", "verify", "yank"),
 )
 
 

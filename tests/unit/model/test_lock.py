@@ -11,7 +11,6 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from wheelyard.cli.updating import wanted_locks
 from wheelyard.farm import load_farm
 from wheelyard.model.cell import CudaVersion, TorchBuild
 from wheelyard.model.lock import (
@@ -22,6 +21,7 @@ from wheelyard.model.lock import (
     torch_lock_request,
     without,
 )
+from wheelyard.planning.locks import wanted_locks
 
 if TYPE_CHECKING:
     from pathlib import Path
