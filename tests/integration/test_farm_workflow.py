@@ -77,7 +77,7 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 def _context(**needs: object) -> dict[str, object]:
     return {
-        "github": {"ref_name": "main", "repository": "someone/farm", "token": "t"},
+        "github": {"ref_name": "main", "repository": "someone/wheels", "token": "t"},
         "inputs": {"select": "tinyscale-*", "deadline": "1h", "round": "0", "ticket": "t1"},
         "needs": needs,
         "vars": {"WHEELYARD_NEW_INDEX": "true"},
@@ -146,7 +146,7 @@ def test_deadline_is_survived_by_another_round(runner: Runner, env, tmp_path):
     again = runner.run("again", context=_context(plan=plan, publish=needs), env=env)
     assert again.result == "success", again.log
     asked = (tmp_path / "gh.txt").read_text()
-    assert asked.startswith("someone/farm workflow run farm.yml --ref main -f select=tinyscale-*")
+    assert asked.startswith("someone/wheels workflow run farm.yml --ref main -f select=tinyscale-*")
     assert asked.rstrip().endswith("-f ticket=t1 -f round=1")
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Run = Callable[..., CompletedProcess[str]]
 
-ROOT = "/repos/someone/farm/actions"
+ROOT = "/repos/someone/wheels/actions"
 
 
 @dataclasses.dataclass
@@ -121,7 +121,7 @@ def fill(wheelyard: Run, probe_farm: Path, github: Github, monkeypatch: pytest.M
     """Return the command line, with the double for GitHub and a token."""
     monkeypatch.setenv("GITHUB_API_URL", github.url)
     monkeypatch.setenv("GH_TOKEN", "token")
-    words = ("--engine", "github", "--repository", "someone/farm", "--poll", "0.05")
+    words = ("--engine", "github", "--repository", "someone/wheels", "--poll", "0.05")
 
     def run(*more: str) -> CompletedProcess[str]:
         return wheelyard("fill", *words, "--farm", probe_farm, *more)

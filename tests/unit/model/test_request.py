@@ -13,8 +13,8 @@ FOLDER = Path(__file__).parents[3] / ".github" / "ISSUE_TEMPLATE"
 
 
 def test_link_leads_to_the_form_whatever_ends_the_repository() -> None:
-    for repository in ("https://example.org/someone/farm", "https://example.org/someone/farm/"):
-        expected = f"https://example.org/someone/farm/issues/new?template={FORM}"
+    for repository in ("https://example.org/someone/wheels", "https://example.org/someone/wheels/"):
+        expected = f"https://example.org/someone/wheels/issues/new?template={FORM}"
         assert form_url(repository) == expected
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FOLDER = Path(__file__).parents[3] / ".github" / "workflows"
-REPOSITORY = "someone/farm"
+REPOSITORY = "someone/wheels"
 
 
 def _script(workflow: str, job: str, name: str) -> str:

@@ -129,7 +129,7 @@ def test_page_asks_for_nothing_from_outside(farm: Farm) -> None:
 
 def test_cells_without_a_wheel_lead_to_the_form_where_the_farm_has_a_repository(farm: Farm) -> None:
     assert coverage((), farm)["form"] == ""
-    matrix = dataclasses.replace(farm.matrix, repository="https://example.org/someone/farm")
+    matrix = dataclasses.replace(farm.matrix, repository="https://example.org/someone/wheels")
     document = coverage((), dataclasses.replace(farm, matrix=matrix))
     assert document["form"] == form_url(matrix.repository)
     page = page_html(document).decode()
