@@ -158,9 +158,8 @@ def _make_once(
     with job_context(identifier):
         stored = find()
         if stored is not None:
-            update_index(
-                yard, (stored.record.filename,)
-            )  # a run that was killed may not have come so far
+            # a run that was killed may not have come so far
+            update_index(yard, (stored.record.filename,))
             return _outcome(run, stored, made=False, started=started)
         with _alone(run):
             stored = find()

@@ -20,6 +20,11 @@ _PAGE = 100
 _MOST_PAGES = 100
 
 
+def token_in(env: Mapping[str, str]) -> str:
+    """Return the token that a variable holds, empty where none does."""
+    return next((env[name] for name in TOKENS if env.get(name)), "")
+
+
 class GithubApi:
     """One repository, asked with the user's token."""
 
@@ -29,7 +34,7 @@ class GithubApi:
         if _REPOSITORY.fullmatch(repository) is None:
             msg = f"{repository!r} is no repository. Write it as OWNER/NAME."
             raise UsageError(msg)
-        token = next((env[name] for name in TOKENS if env.get(name)), "")
+        token = token_in(env)
         if not token:
             msg = f"Nothing can be started on GitHub without a token: set {TOKENS[0]}."
             raise UsageError(msg)

@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 import requests
 
 from wheelyard.errors import TargetError
+from wheelyard.network.github_api import API
 from wheelyard.network.masking import mask_url
 from wheelyard.network.session import open_session
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-API: Final = "https://api.github.com"
 MOST_ASSETS: Final = 1000
 """Of a release."""
 TOO_LARGE: Final = 2 << 30

@@ -6,19 +6,18 @@ import shutil
 from typing import TYPE_CHECKING
 
 from wheelyard.errors import MachineError, ProcessError
+from wheelyard.network.github_api import token_in
 from wheelyard.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_VARIABLES = ("GH_TOKEN", "GITHUB_TOKEN")
-
 
 def github_token(env: Mapping[str, str]) -> str:
     """Return the token, or say where to put one."""
-    for name in _VARIABLES:
-        if env.get(name):
-            return env[name]
+    token = token_in(env)
+    if token:
+        return token
     gh = shutil.which("gh", path=env.get("PATH", ""))
     if gh is not None:
         try:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from wheelyard.errors import FetchError
 from wheelyard.model.asset_name import Asset
 from wheelyard.network.failover import RouteError
+from wheelyard.network.github_api import API, token_in
 from wheelyard.network.reading import NotThereError, read_document
 from wheelyard.planning.gaps import Release
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from wheelyard.network.indexes import IndexSettings
     from wheelyard.network.routes import Route
 
-API: Final = "https://api.github.com"
-TOKENS: Final = ("GH_TOKEN", "GITHUB_TOKEN")
 PAGE: Final = 100
 _MOST_PAGES: Final = 100
 _LIMIT: Final = 32 * 2**20
@@ -39,7 +38,7 @@ class ReleaseReader:
     ) -> None:
         self._session = session
         self._settings = settings
-        self._token = next((env[name] for name in TOKENS if env.get(name)), "")
+        self._token = token_in(env)
 
     def read(self, version: RecipeVersion) -> Release:
         """Return what upstream published of this version; a list that fails is not half a list."""
