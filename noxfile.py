@@ -84,9 +84,18 @@ def lint(session: nox.Session) -> None:
         "docs",
         "recipes",
         "README.md",
+        "ARCHITECTURE.md",
         "CHANGELOG.md",
         "CONTRIBUTING.md",
     )
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site of docs/, check its links, and run the examples on its pages."""
+    _install(session, "docs")
+    session.run("python", "docs/press/make_site.py")
+    session.run("python", "docs/press/blocks.py", *session.posargs)
 
 
 @nox.session

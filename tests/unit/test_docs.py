@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parents[2]
 COMMANDS = REPOSITORY / "docs" / "commands.md"
 PAGES = tuple(
-    path
-    for pattern in ("README*.md", "CONTRIBUTING.md", "docs/*.md")
-    for path in sorted(REPOSITORY.glob(pattern))
+    path for pattern in ("[A-Z]*.md", "docs/**/*.md") for path in sorted(REPOSITORY.glob(pattern))
 )
 # in pieces, so that this file does not hold them
 REGISTRIES = (
@@ -42,7 +40,9 @@ REGISTRIES = (
 HIDDEN_BUT_OURS = frozenset({".ci", ".github", ".gitignore"})
 NOT_OPTIONS = {"--help", "--version"}
 
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+each_page = pytest.mark.parametrize(
+    "page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY))
+)
 
 
 def _subparsers() -> dict[str, argparse.ArgumentParser]:
