@@ -23,9 +23,9 @@ USAGE = "usage.md"
 """A page that no file holds."""
 PICTURES = frozenset({".png", ".svg"})
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^)\s]+)\)")
-_VERBATIM = re.compile(
-    r"^(`{3,}).*?^\1`*$|(?<!`)(`+)(?!`).+?(?<!`)\2(?!`)", re.DOTALL | re.MULTILINE
-)
+_FENCE = r"^(?P<fence>`{3,}).*?^(?P=fence)`*$"
+_SPAN = r"(?<![`\\])(?P<ticks>`+)(?!`)(?:(?!\n\n).)+?(?<!`)(?P=ticks)(?!`)"
+_VERBATIM = re.compile(f"{_FENCE}|{_SPAN}", re.DOTALL | re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import fnmatch
 import itertools
 import re
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[2]
 COMMANDS = REPOSITORY / "docs" / "commands.md"
+ERRORS = REPOSITORY / "docs" / "errors.md"
 PAGES = tuple(
     path for pattern in ("[A-Z]*.md", "docs/**/*.md") for path in sorted(REPOSITORY.glob(pattern))
 )
@@ -206,6 +208,49 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in _anchors(target)):
             broken.append(link)
     assert not broken
+
+
+def _messages() -> str:
+    """Return every text of the code, with ``...`` for what is put in."""
+    texts = []
+    for path in sorted((REPOSITORY / "src" / "wheelyard").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                values = (getattr(value, "value", "") for value in node.values)
+                pieces = (value if isinstance(value, str) else "..." for value in values)
+                texts.append("".join(pieces))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return "\n".join(texts)
+
+
+def _headings(page: Path) -> list[str]:
+    return re.findall(r"^### (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_index_of_errors_quotes_what_the_code_says() -> None:
+    text = ERRORS.read_text(encoding="utf-8")
+    ours = re.findall(r"^### (.+)$", text.split("\n## Of wheelyard\n")[1], re.MULTILINE)
+    lines = [line.replace(r"\`", "`") for line in ours]
+    quotes = [quote for line in lines for quote in re.split(r" / | \.\.\. ?", line) if quote]
+    messages = _messages()
+    assert [quote for quote in quotes if quote not in messages] == ["Anything else"]
+
+
+def test_the_index_of_errors_has_every_exit_code() -> None:
+    codes = {str(error.exit_code) for error in _error_classes()} | {str(INTERRUPTED_EXIT_CODE)}
+    named = re.findall(r"Exit code (\d+)", ERRORS.read_text(encoding="utf-8"))
+    assert set(named) == codes
+
+
+def test_pages_in_both_languages_have_the_same_examples() -> None:
+    for page in (REPOSITORY / "docs" / "zh").rglob("*.md"):
+        english = REPOSITORY / "docs" / page.relative_to(REPOSITORY / "docs" / "zh")
+        assert list(_examples(page)) == list(_examples(english)), page.name
+
+
+def test_the_index_of_errors_has_the_same_messages_in_both_languages() -> None:
+    assert _headings(ERRORS) == _headings(REPOSITORY / "docs" / "zh" / "errors.md")
 
 
 def test_both_readmes_hold_the_same_commands_and_links() -> None:

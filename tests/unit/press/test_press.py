@@ -62,6 +62,14 @@ def test_links_lead_to_the_page_in_the_same_language_and_in_the_other(tmp_path: 
     )
 
 
+def test_a_backtick_that_is_alone_hides_no_link(tmp_path: Path) -> None:
+    text = "# at `x\n\n[b](b.md) `c`\n"
+    _write(tmp_path / "repository", docs__a=text, docs__index="", docs__b="")
+    assert _staged(tmp_path, "en/a.md") == text
+    _write(tmp_path / "repository", docs__zh__a=text.replace("b.md", "../b.md"))
+    assert "(page:../b.html)" in _staged(tmp_path, "zh/a.md")
+
+
 def test_a_link_to_a_file_that_is_no_page_is_its_text_alone(tmp_path: Path) -> None:
     _write(
         tmp_path / "repository", docs__a="[code](../src/x.py) [front](../README.md)", docs__index=""
