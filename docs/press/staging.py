@@ -25,6 +25,9 @@ PICTURES = frozenset({".png", ".svg"})
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^)\s]+)\)")
 _FENCE = r"^(?P<fence>`{3,}).*?^(?P=fence)`*$"
 _SPAN = r"(?<![`\\])(?P<ticks>`+)(?!`)(?:(?!\n\n).)+?(?<!`)(?P=ticks)(?!`)"
+_LINE_END = re.compile(
+    r"(?<=[\u3001-\u9fff\uff01-\uff5e])\n(?=[\u3010-\u9fff])|(?<=[\u3001\u3002\uff01-\uff1f])\n(?=[\w`])"
+)
 _VERBATIM = re.compile(f"{_FENCE}|{_SPAN}", re.DOTALL | re.MULTILINE)
 
 
@@ -71,6 +74,15 @@ def find_pages(repository: Path) -> tuple[Page, ...]:
 
 def _text(page: Page) -> str:
     return usage_page() if page.source.name == USAGE else page.source.read_text(encoding="utf-8")
+
+
+def _joined(text: str) -> str:
+    """Return the text without line ends inside Chinese sentences, which would become blanks.
+
+    >>> _joined("甲、\\n乙丙\\nA\\n\\n丁")
+    '甲、乙丙\\nA\\n\\n丁'
+    """
+    return _LINE_END.sub("", text)
 
 
 def read_kinds(path: Path) -> tuple[Kind, ...]:
@@ -143,10 +155,10 @@ def _with_links(
         return _link(match, page, pages, repository=repository, tree=tree)
 
     for verbatim in _VERBATIM.finditer(text):
-        yield _LINK.sub(replace, text[at : verbatim.start()])
+        yield _LINK.sub(replace, _joined(text[at : verbatim.start()]))
         yield verbatim[0]
         at = verbatim.end()
-    yield _LINK.sub(replace, text[at:])
+    yield _LINK.sub(replace, _joined(text[at:]))
 
 
 def _link(

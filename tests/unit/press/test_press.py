@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 import sys
 from pathlib import Path
@@ -10,11 +11,19 @@ import pytest
 
 sys.path.insert(0, os.fspath(Path(__file__).parents[3] / "docs" / "press"))
 
+from typing import TYPE_CHECKING
+
+import blocks
+import picture as picture_module
+import staging
 from blocks import BlockError, commands, find_blocks, matches, run_page
 from links import check_links
 from picture import PAGE, PICTURE, imported_parts, picture, with_table, without_shortcuts
 from staging import Kind, arrange, find_pages, read_kinds, stage
 from usage import subparsers, usage_page
+
+if TYPE_CHECKING:
+    import types
 
 REPOSITORY = Path(__file__).parents[3]
 PRESS = REPOSITORY / "docs" / "press"
@@ -77,6 +86,20 @@ def test_a_link_to_a_file_that_is_no_page_is_its_text_alone(tmp_path: Path) -> N
     assert _staged(tmp_path, "en/a.md") == "code [front](index.md)"
 
 
+def test_line_ends_inside_chinese_sentences_are_no_blanks(tmp_path: Path) -> None:
+    text = "甲、\n乙\n丙 a\n`b`。\ntorch\n\n丁\n\n```text\n甲\n乙\n```\n"
+    _write(tmp_path / "repository", docs__zh__a=text, docs__index="", docs__zh__index="")
+    expected = "甲、乙丙 a\n`b`。torch\n\n丁\n\n```text\n甲\n乙\n```\n"
+    assert _staged(tmp_path, "zh/a.md") == expected
+
+
+@pytest.mark.parametrize("module", [blocks, picture_module, staging], ids=lambda one: one.__name__)
+def test_the_examples_in_docstrings_hold(module: types.ModuleType) -> None:
+    done = doctest.testmod(module)
+    assert done.attempted
+    assert not done.failed
+
+
 def test_pictures_come_along(tmp_path: Path) -> None:
     _write(tmp_path / "repository", docs__a="![x](b.svg)", docs__index="")
     (tmp_path / "repository" / "docs" / "b.svg").write_text("<svg/>", encoding="utf-8")
@@ -115,15 +138,15 @@ def _page_with(tmp_path: Path, text: str) -> Path:
 
 def _run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr("blocks.REPOSITORY", tmp_path)
-    blocks = list(find_blocks(_page_with(tmp_path, text)))
-    assert blocks
-    run_page(blocks, env=os.environ)
+    found = list(find_blocks(_page_with(tmp_path, text)))
+    assert found
+    run_page(found, env=os.environ)
 
 
 def test_only_examples_that_are_marked_are_run(tmp_path: Path) -> None:
     text = "```console\n$ false\n```\n\n```console run\n$ true\n```\n\n```python run\npass\n```\n"
-    blocks = list(find_blocks(_page_with(tmp_path, text)))
-    assert [(block.language, block.line) for block in blocks] == [("console", 5), ("python", 9)]
+    found = find_blocks(_page_with(tmp_path, text))
+    assert [(block.language, block.line) for block in found] == [("console", 5), ("python", 9)]
 
 
 @pytest.mark.parametrize(
