@@ -100,12 +100,10 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure what wheelyard adds to a bare build, to curl and to git, as ratios."""
+    """Measure what wheelyard adds to a bare build, to curl and to git; write docs/figures.md."""
     _install(session)
-    session.run("python", "benchmarks/orchestration.py", *session.posargs)
-    session.run("python", "benchmarks/network.py")
-    session.run("python", "benchmarks/checking.py")
-    session.run("python", "benchmarks/planning.py")
+    for name in ("orchestration", "network", "checking", "planning"):
+        session.run("python", "benchmarks/keep.py", name)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 import os
 import sys
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, os.fspath(Path(__file__).parents[3] / "docs" / "press"))
+sys.path.insert(0, os.fspath(Path(__file__).parents[3] / "benchmarks"))
 
 from typing import TYPE_CHECKING
 
 import blocks
+import keep
 import picture as picture_module
 import staging
 from blocks import BlockError, commands, find_blocks, matches, run_page
@@ -93,11 +96,27 @@ def test_line_ends_inside_chinese_sentences_are_no_blanks(tmp_path: Path) -> Non
     assert _staged(tmp_path, "zh/a.md") == expected
 
 
-@pytest.mark.parametrize("module", [blocks, picture_module, staging], ids=lambda one: one.__name__)
+@pytest.mark.parametrize(
+    "module", [blocks, keep, picture_module, staging], ids=lambda one: one.__name__
+)
 def test_the_examples_in_docstrings_hold(module: types.ModuleType) -> None:
     done = doctest.testmod(module)
     assert done.attempted
     assert not done.failed
+
+
+def test_the_page_of_figures_is_what_the_benchmarks_left() -> None:
+    assert keep.PAGE.read_text(encoding="utf-8") == keep.page()
+
+
+def test_rows_are_a_table_and_other_figures_another(tmp_path: Path) -> None:
+    figures = {"a": {"b": 0.5}, "rows": [{"size": 1000, "wall": 1.25}]}
+    kept = {"date": "2026-11-28", "figures": figures, "load": 0.1, "machine": "x86_64, 2 cores"}
+    (tmp_path / "planning.json").write_text(json.dumps(kept), encoding="utf-8")
+    text = keep.page(tmp_path)
+    assert "| a, b | 0.5 |" in text
+    assert "| size | wall |\n|---|---|\n| 1,000 | 1.25 |\n" in text
+    assert "How long planning takes" in text
 
 
 def test_pictures_come_along(tmp_path: Path) -> None:
