@@ -28,6 +28,7 @@ html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False
+html_show_search_summary = False  # a browser reads no other file of a folder
 html_sidebars = {
     "**": [
         "sidebar/brand.html",

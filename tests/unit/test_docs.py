@@ -249,6 +249,14 @@ def test_pages_in_both_languages_have_the_same_examples() -> None:
         assert list(_examples(page)) == list(_examples(english)), page.name
 
 
+def test_tutorial_how_tos_glossary_and_index_of_errors_are_there_in_chinese() -> None:
+    docs = REPOSITORY / "docs"
+    pages = [*(docs / "howto").glob("*.md"), ERRORS]
+    pages += [docs / f"{name}.md" for name in ("glossary", "index", "tutorial")]
+    assert len(pages) >= 9
+    assert not [page for page in pages if not (docs / "zh" / page.relative_to(docs)).exists()]
+
+
 def test_the_index_of_errors_has_the_same_messages_in_both_languages() -> None:
     assert _headings(ERRORS) == _headings(REPOSITORY / "docs" / "zh" / "errors.md")
 
