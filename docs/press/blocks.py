@@ -169,7 +169,7 @@ def main() -> int:
             failed = True
         else:
             seconds = time.monotonic() - started
-            print(f"{page}: {len(blocks)} examples, {seconds:.0f} s")
+            print(f"{os.path.relpath(page, REPOSITORY)}: {len(blocks)} examples, {seconds:.0f} s")
     return failed
 
 
