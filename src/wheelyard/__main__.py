@@ -83,6 +83,10 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
             from wheelyard.cli import diagnosing
 
             diagnosing.doctor(arguments, env)
+        case "find":
+            from wheelyard.cli import finding
+
+            finding.find(arguments, env)
         case _:
             _run_on_yard(arguments, env)
 

@@ -94,7 +94,7 @@ def test_every_option_of_a_command_is_named(name: str) -> None:
     shared |= _options(parsers["build"]) if name in {"build", "fetch", "probe"} else set()
     tables = " ".join(_first_cells(COMMANDS.read_text(encoding="utf-8")))
     assert not {one for one in shared - NOT_OPTIONS if not re.search(rf"`{one}[ `]", tables)}
-    has_section = name in {"check", "fill", "plan", "publish"}
+    has_section = name in {"bundle", "check", "fill", "find", "install", "plan", "publish"}
     where = _command_rows()[name] + (_section(f"Options of {name}") if has_section else "")
     assert not {
         one for one in _options(parsers[name]) - shared if not re.search(rf"`{one}[ `]", where)

@@ -21,6 +21,7 @@ examples:
   wheelyard build causal-conv1d --python 3.12 --torch 2.11.0 --cuda 13.0 --gpu-archs 9.0
   wheelyard fill '*-cp312-*' --deadline 5h         build what is missing, many jobs at once
   wheelyard matrix causal-conv1d                   cells: wanted, or impossible with the reason
+  wheelyard find flash-attn 'megatron-core[mlm]'   combinations that have everything
   wheelyard explain causal-conv1d-1.7.0-cp312-torch2.11.0-cu130-x86_64
 
 exit codes: 0 done, 1 error, 2 usage, 3 bad recipe or matrix, 4 unknown name, 5 impossible cell,
@@ -88,6 +89,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_fill(add)
     _add_wheel_commands(add)
     _add_yard_commands(add)
+    _add_user_commands(add)
     update = add("update", "Make the locks that the farm needs, or tables of torch's symbols.")
     update.add_argument(
         "kind",
@@ -146,6 +148,36 @@ def _add_places(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--judge", action="store_true", help="look at upstream's wheels that may be the ones"
     )
+
+
+def _add_user_commands(add: object) -> None:
+    assert callable(add)
+    find = add("find", "Say which combinations have every package, and why the others do not.")
+    _add_question(find)
+    find.add_argument("--here", action="store_true", help="this machine's Pythons, driver and GPUs")
+
+
+def _add_question(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "requirements", nargs="+", metavar="REQ", help="for example 'megatron-core[mlm]==0.16.1'"
+    )
+    cells = command.add_argument_group("which combinations; default: those of the matrix")
+    cells.add_argument(
+        "--python", action="append", metavar="X.Y", help="for example 3.12; may be repeated"
+    )
+    cells.add_argument(
+        "--torch", action="append", metavar="V", help="for example 2.11.0; may be repeated"
+    )
+    cells.add_argument("--cuda", metavar="X.Y", help="for example 13.0")
+    cells.add_argument("--machine", choices=MACHINES, help="default: this one's")
+    cells.add_argument("--glibc", metavar="X.Y", help="of where it will run; default: this one's")
+    cells.add_argument("--gpu-archs", metavar="LIST", help="GPUs it has to run on, as in 9.0")
+    cells.add_argument("--driver", metavar="V", help="of where it will run, as in 580.65.06")
+    places = command.add_argument_group("where to look beside the yard")
+    places.add_argument(
+        "--index", action="append", default=[], metavar="URL", help="an index that was published"
+    )
+    places.add_argument("--upstream", action="store_true", help="list upstream's releases")
 
 
 def _add_fill(add: object) -> None:
