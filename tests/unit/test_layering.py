@@ -36,6 +36,7 @@ ROOMS = (
         {"stages"},
         {"missing"},
         {"finding"},
+        {"bundling"},
         {"pipeline"},
     ),
     *({"scheduling"}, {"engines"}, {"doctor"}, {"cli"}, {"__main__"}),

@@ -27,7 +27,7 @@ examples:
 exit codes: 0 done, 1 error, 2 usage, 3 bad recipe or matrix, 4 unknown name, 5 impossible cell,
 6 machine lacks something, 7 not fetched, 8 wrong bytes, 9 patch, 10 compile, 11 repair, 12 check,
 13 smoke test, 14 yard, 15 disk, 16 lock missing or stale, 17 some jobs of a fill failed,
-18 deadline of a fill, 19 target of publishing, 130 interrupted
+18 deadline of a fill, 19 target of publishing, 20 would break an environment, 130 interrupted
 """
 
 
@@ -155,6 +155,36 @@ def _add_user_commands(add: object) -> None:
     find = add("find", "Say which combinations have every package, and why the others do not.")
     _add_question(find)
     find.add_argument("--here", action="store_true", help="this machine's Pythons, driver and GPUs")
+    text = "Put everything that a combination installs into one archive, with an installer."
+    bundle = add("bundle", text)
+    _add_question(bundle)
+    bundle.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    bundle.add_argument("--parts", metavar="SIZE", help="split it, for example into 4G or 700M")
+    bundle.add_argument("--base", type=Path, metavar="FILE", help="leave out what this one has")
+    bundle.add_argument("--sign", type=Path, metavar="KEY", help="private key of OpenSSH")
+    get = add("get", "Find the best combination for this machine and install it.")
+    _add_question(get)
+    get.add_argument("--into", type=Path, required=True, metavar="ENV")
+    _add_installing(get)
+    install = add("install", "Install a bundle without network, all or nothing.")
+    install.add_argument("bundle", type=Path, help="the archive, a part of it, or its folder")
+    install.add_argument("--into", type=Path, metavar="ENV", help="a new or existing environment")
+    install.add_argument("--base", type=Path, metavar="FILE", help="for a delta: the earlier one")
+    install.add_argument("--python", type=Path, metavar="PYTHON", help="of a new environment")
+    install.add_argument("--cell", default="", metavar="ID", help="of a bundle with several")
+    install.add_argument(
+        "--allowed-signers", type=Path, metavar="FILE", help="whose signatures count, as ssh has it"
+    )
+    install.add_argument("--verify", action="store_true", help="verify every byte, install nothing")
+    _add_installing(install)
+    uninstall = add("uninstall", "Take out of an environment what was installed last.")
+    uninstall.add_argument("into", type=Path, metavar="ENV")
+
+
+def _add_installing(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--with", dest="tool", choices=("uv", "pip"), default="uv")
+    command.add_argument("--no-smoke", action="store_true", help="do not try what was installed")
+    command.add_argument("--force", action="store_true", help="install what does not fit, too")
 
 
 def _add_question(command: argparse.ArgumentParser) -> None:

@@ -55,8 +55,7 @@ def find(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     farm = open_farm(arguments)
     workshop = open_workshop(arguments, farm, env)
     driver = find_driver(env) if arguments.here else None
-    question = make_question(arguments, farm, workshop, driver)
-    found = ask(question, workshop, places_of(arguments))
+    question, found = ask_about(arguments, workshop, driver)
     if arguments.json:
         print_json(_answer_to_json(found))
     else:
@@ -76,6 +75,14 @@ def places_of(arguments: argparse.Namespace) -> Places:
         upstream=arguments.upstream,
         trust_index=True,
     )
+
+
+def ask_about(
+    arguments: argparse.Namespace, workshop: Workshop, driver: DriverFacts | None
+) -> tuple[Question, Answer]:
+    """Ask what the command line asks, of whatever command."""
+    question = make_question(arguments, workshop.farm, workshop, driver)
+    return question, ask(question, workshop, places_of(arguments))
 
 
 def ask(question: Question, workshop: Workshop, places: Places) -> Answer:

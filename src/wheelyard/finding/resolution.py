@@ -93,10 +93,11 @@ class Resolver:
         *,
         offers: Iterable[Offer],
         glibc: tuple[int, int],
+        with_torch: bool = True,
     ) -> Resolved | Conflict:
         """Return every distribution for ``cell``; only these offers of ours may be taken."""
         offers = tuple(offers)
-        wanted = [*requirements, f"torch=={_torch(cell)}"]
+        wanted = [*requirements, *([f"torch=={_torch(cell)}"] if with_torch else [])]
         self.scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.scratch, prefix="resolve-") as folder:
             place = Path(folder)
