@@ -120,7 +120,6 @@ def get(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     from wheelyard.shipping.bundle import write_folder  # noqa: PLC0415
     from wheelyard.toolchain.interpreters import find_interpreter  # noqa: PLC0415
 
-    arguments.here = True
     python = arguments.into / "bin" / "python"
     if python.exists() and not arguments.python:
         with _told():
