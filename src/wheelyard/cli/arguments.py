@@ -113,6 +113,9 @@ def make_parser() -> argparse.ArgumentParser:
     doctor.add_argument(
         "part", nargs="?", choices=("network",), help="measure the mirrors and proxies instead"
     )
+    doctor.add_argument(
+        "--python", type=Path, metavar="PYTHON", help="the environment to look into, too"
+    )
     add("schema", "Print the JSON schema of recipe and matrix files.")
     return parser
 

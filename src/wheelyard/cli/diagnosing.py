@@ -24,7 +24,7 @@ def doctor(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
         _doctor_network(arguments, settings)
         return
     rows = (*_index_rows(settings.indexes), *_network_rows(settings.indexes.network, env))
-    lines = diagnose(env, settings=rows)
+    lines = diagnose(env, settings=rows, python=arguments.python)
     sys.stdout.write(to_json(lines) if arguments.json else to_text(lines))
 
 

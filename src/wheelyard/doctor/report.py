@@ -10,8 +10,10 @@ import sys
 import textwrap
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
+from wheelyard.doctor.environment import environment_lines, find_environment
+from wheelyard.doctor.line import Line, Status
 from wheelyard.errors import MachineError, ProcessError, WheelyardError
 from wheelyard.machine.compilers import find_gxx
 from wheelyard.machine.cores import usable_cores
@@ -22,6 +24,7 @@ from wheelyard.machine.libc import find_libc
 from wheelyard.machine.memory import available_memory
 from wheelyard.machine.namespaces import SandboxLevel, find_sandbox
 from wheelyard.model.cell import MACHINES
+from wheelyard.model.matrix import parse_machine
 from wheelyard.model.possibility import reason_compiler_too_new, reason_driver_too_old
 from wheelyard.model.releases import cuda_release, newest_torch_release, torch_releases
 from wheelyard.network.masking import mask_url
@@ -40,8 +43,6 @@ if TYPE_CHECKING:
     from wheelyard.machine.compilers import Compiler
     from wheelyard.model.cell import CudaVersion
 
-Status = Literal["ok", "warn", "missing"]
-
 _WIDTH = 80
 _STATUS_WIDTH = max(map(len, get_args(Status)))
 _LITTLE_MEMORY = 8 * 10**9
@@ -50,25 +51,18 @@ _OLDEST_GLIBC = (2, 28)
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Line:
-    """One fact, and what to do about it."""
-
-    status: Status
-    subject: str
-    finding: str
-    remedy: str = ""
-    """A command to copy, or nothing."""
-
-
 def diagnose(
     env: Mapping[str, str],
     *,
     settings: Sequence[tuple[str, str, str]] = (),
     root: Path = Path("/"),
     running: Path = Path(sys.executable),
+    python: Path | None = None,
 ) -> tuple[Line, ...]:
-    """Return the facts of this machine; ``settings`` are index settings: name, value, origin."""
+    """Return the facts of this machine; ``settings`` are index settings: name, value, origin.
+
+    ``python`` is that of the environment to look into; the active one if it is left out.
+    """
     sections = {
         "system": _system(),
         "machine": _resources(env, root),
@@ -78,6 +72,7 @@ def diagnose(
         "GPU": _gpus(env, root),
         "sandbox": _sandbox(env, root),
         "tools": _tools(env),
+        "environment": _environment(env, root, python),
         "index": _settings(settings),
     }
     return tuple(line for name, lines in sections.items() for line in _told(name, lines))
@@ -263,6 +258,20 @@ def _tool(name: str, env: Mapping[str, str], *, status: Status, remedy: str) -> 
     version = _VERSION.search(output)
     return Line(
         status="ok", subject=name, finding=f"{version[0] if version else 'present'} at {path}"
+    )
+
+
+def _environment(env: Mapping[str, str], root: Path, python: Path | None) -> Iterator[Line]:
+    found = python or find_environment(env)
+    if found is None or platform.machine() not in MACHINES:
+        return
+    driver = find_driver(env, proc=root / "proc")
+    yield from environment_lines(
+        found,
+        env,
+        driver=None if driver is None else driver.version,
+        machine=parse_machine(platform.machine()),
+        root=root,
     )
 
 
