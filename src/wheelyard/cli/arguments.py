@@ -116,6 +116,7 @@ def make_parser() -> argparse.ArgumentParser:
     doctor.add_argument(
         "--python", type=Path, metavar="PYTHON", help="the environment to look into, too"
     )
+    doctor.add_argument("--language", choices=("en", "zh"), help="default: that of the locale")
     add("schema", "Print the JSON schema of recipe and matrix files.")
     return parser
 
