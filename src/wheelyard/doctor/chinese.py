@@ -6,10 +6,10 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING, Final
 
-
 if TYPE_CHECKING:
-    from wheelyard.doctor.line import Line
     from collections.abc import Iterable
+
+    from wheelyard.doctor.line import Line
 
 SUBJECTS: Final = {
     "C library": "C 库",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
-
-from packaging.version import Version
 
 from wheelyard.errors import FetchError, ImpossibleCellError
 from wheelyard.finding.offer import Offer, Origin, gpus_lacking, would_be_wheel
 from wheelyard.missing import find_missing
+from wheelyard.model.published import PublishedWheel
 from wheelyard.network.reading import read_document
 from wheelyard.network.session import open_session
 from wheelyard.planning.gaps import GapState
@@ -22,17 +22,19 @@ if TYPE_CHECKING:
 
     import requests
     from packaging.utils import NormalizedName
+    from packaging.version import Version
 
     from wheelyard.finding.question import Question
     from wheelyard.missing import Places
     from wheelyard.model.cell import Cell, GpuArch
     from wheelyard.model.job import Job
-    from wheelyard.model.published import Published, PublishedWheel
+    from wheelyard.model.published import Published
     from wheelyard.model.record import BuildRecord
     from wheelyard.planning.gaps import Gap
     from wheelyard.workshop import Workshop
 
 _LIMIT = 1 << 20
+_TARGET = re.compile(r"sm(\d{1,2})(\d)([af]?)(ptx)?")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,24 +166,46 @@ class _PublishedMetadata:
 def _published(
     indexes: Sequence[Published], jobs: Sequence[Job], metadata: _PublishedMetadata
 ) -> Iterable[Offer]:
+    """Yield the wheels of published indexes for these jobs, also those for other GPU targets."""
     for job in jobs:
+        seen: set[Version] = set()
         for index in indexes:
-            wheel = index.find(job)
-            if wheel is None:
-                continue
-            with contextlib.suppress(FetchError):  # then it counts as one to be built
-                yield Offer(
-                    name=job.version.recipe,
-                    version=Version(str(wheel.version)),
-                    filename=wheel.filename,
-                    metadata=metadata.of(wheel),
-                    origin=Origin.published,
-                    place=wheel.url,
-                    sha256=wheel.sha256,
-                    gpu_archs=tuple(str(arch) for arch in job.gpu_archs),
-                    index_url=index.url,
-                )
-                break
+            wheels = index.wheels.get(job.version.recipe, ())
+            for wheel in sorted(wheels, key=lambda item: -item.revision):
+                archs = _gpu_archs(wheel, job)
+                if archs is None or wheel.version in seen:
+                    continue
+                seen.add(wheel.version)
+                with contextlib.suppress(FetchError):  # then it counts as one to be built
+                    yield Offer(
+                        name=job.version.recipe,
+                        version=wheel.version,
+                        filename=wheel.filename,
+                        metadata=metadata.of(wheel),
+                        origin=Origin.published,
+                        place=wheel.url,
+                        sha256=wheel.sha256,
+                        gpu_archs=archs,
+                        is_default=wheel.version == job.wheel_version,
+                        index_url=index.url,
+                    )
+
+
+def _gpu_archs(wheel: PublishedWheel, job: Job) -> tuple[str, ...] | None:
+    """Return the GPU targets of a wheel that is the job's, or would be with other targets."""
+    if wheel.is_of(job):
+        return tuple(str(arch) for arch in job.gpu_archs)
+    ours, local = job.wheel_version.local or "", wheel.version.local or ""
+    traits = local.removeprefix(f"{ours}.").split(".")
+    targets = [_TARGET.fullmatch(trait) for trait in traits]
+    named = PublishedWheel.is_of(dataclasses.replace(wheel, version=job.wheel_version), job)
+    if wheel.version.public != job.wheel_version.public or not named or not all(targets):
+        return None
+    if not local.startswith(f"{ours}."):
+        return None
+    return tuple(
+        f"{one[1]}.{one[2]}{one[3]}{'+PTX' if one[4] else ''}" for one in targets if one is not None
+    )
 
 
 def _would_be(gap: Gap, question: Question, workshop: Workshop) -> Offer:

@@ -22,6 +22,7 @@ from wheelyard.yard.index import write_index
 from wheelyard.yard.store import store_wheel
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Callable
 
     from tests.yards import Made
@@ -171,6 +172,43 @@ def test_simple_index_inside_serves_pip_and_uv(
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert (target / "demo_ext" / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize("archs_label", ["", "-sm90"])
+def test_published_index_is_enough_for_find_bundle_and_install(
+    wheelyard: Wheelyard,
+    places: tuple[str, ...],
+    tmp_path: Path,
+    yard: Yard,
+    make: Callable[..., Made],
+    serve_folder: Callable[[Path], contextlib.AbstractContextManager[str]],
+    archs_label: str,
+) -> None:
+    if archs_label:
+        made = make(name="demo-ext", public="1.0", archs_label=archs_label)
+        record = msgspec.structs.replace(made.record, python=PYTHON)
+        store_wheel(yard, made.path, record, made.report)
+        write_index(yard)
+    site = tmp_path / "site"
+    done = wheelyard("publish", site, *places)
+    assert done.returncode == 0, done.stderr
+    label = f"torch2.11.0-cu130{archs_label}"
+    empty = (*places[:2], "--yard", str(tmp_path / "empty"))
+    with serve_folder(site) as url:
+        index = f"{url}/{label}/simple/"
+        words = ("demo-ext", *empty, "--torch", "2.11.0", "--index", index)
+        found = json.loads(wheelyard("find", *words, "--json").stdout)
+        (offer,) = found["fits"][0]["ours"]
+        assert found["fits"][0]["works_now"] is True
+        assert (offer["origin"], offer["version"]) == (
+            "published",
+            f"1.0+cu130.torch2.11.0{archs_label.replace('-', '.')}",
+        )
+        done = wheelyard("bundle", *words, "-o", tmp_path / "demo.tar")
+        assert done.returncode == 0, done.stderr
+    done = wheelyard("install", tmp_path / "demo.tar", "--into", tmp_path / "env", *empty)
+    assert done.returncode == 0, done.stderr
+    run(tmp_path / "env", "import demo_ext, torch")
 
 
 def test_same_question_gives_the_same_bytes(

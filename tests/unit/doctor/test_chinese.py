@@ -25,8 +25,8 @@ FINDINGS = [
     "gcc 99.0.0 at /usr/bin/g++, too new for every CUDA release of torch",
     "3.12.1 at /usr/bin/python3.12 (and 1 more)",
     (
-        "/usr/bin/python3: is Python 3.11.2 with no Python.h in '/usr/include'; install python3.11-dev "
-        "(Debian, Ubuntu) or python3.11-devel (Fedora, RHEL)"
+        "/usr/bin/python3: is Python 3.11.2 with no Python.h in '/usr/include'; "
+        "install python3.11-dev (Debian, Ubuntu) or python3.11-devel (Fedora, RHEL)"
     ),
     "no CPython with headers",
     "CUDA_HOME names '/opt/cuda', where nvcc or its headers are missing",
@@ -36,8 +36,8 @@ FINDINGS = [
     "450.1, too old for every CUDA release of torch",
     "Python 3.12.1 at /env/bin/python, 36 distributions",
     (
-        "2.11.0+cu130: Driver 550.54 is too old for CUDA 13.0: it needs 580 or later. It still runs "
-        "torch 2.10.0+cu128."
+        "2.11.0+cu130: Driver 550.54 is too old for CUDA 13.0: it needs 580 or later. "
+        "It still runs torch 2.10.0+cu128."
     ),
     "The torch 2.11.0+cpu in /env was built without CUDA. Install a CUDA build.",
     (

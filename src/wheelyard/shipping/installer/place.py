@@ -56,15 +56,13 @@ def hold(path: Path) -> Iterator[Place]:
         raise UsageError(msg)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        handle = _lock(path.with_name(f".{path.name}.lock"))
+    except BlockingIOError:
+        msg = f"Another run is installing into {path}. Wait for it to end."
+        raise UsageError(msg) from None
     except OSError as error:
         raise disk_problem(error, path) from error
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            msg = f"Another run is installing into {path}. Wait for it to end."
-            raise UsageError(msg) from None
         _recover(path)
         scratch = Path(tempfile.mkdtemp(dir=str(path.parent), prefix=f".{path.name}.installing-"))
         try:
@@ -76,6 +74,20 @@ def hold(path: Path) -> Iterator[Place]:
             with contextlib.suppress(OSError):
                 os.unlink(path.with_name(f".{path.name}.lock"))
     finally:
+        os.close(handle)
+
+
+def _lock(path: Path) -> int:
+    """Open and lock a file; one that its holder removed meanwhile does not count."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.exists(path) and os.path.samestat(os.stat(path), os.fstat(handle)):
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
         os.close(handle)
 
 
