@@ -83,8 +83,21 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
             from wheelyard.cli import diagnosing
 
             diagnosing.doctor(arguments, env)
+        case "bundle" | "find" | "get" | "install" | "uninstall":
+            _run_for_users(arguments, env)
         case _:
             _run_on_yard(arguments, env)
+
+
+def _run_for_users(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
+    if arguments.command == "find":
+        from wheelyard.cli import finding
+
+        finding.find(arguments, env)
+        return
+    from wheelyard.cli import bundling
+
+    bundling.COMMANDS[arguments.command](arguments, env)
 
 
 def _run_on_yard(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:

@@ -74,6 +74,8 @@ class Found:
     planned: Mapping[str, PlannedJob]
     """By identifier; those that have no lock are not there."""
     catalogue: Catalogue
+    published: tuple[Published, ...] = ()
+    """What the indexes said that were asked."""
 
     def jobs(self, *states: GapState) -> tuple[Job, ...]:
         return tuple(gap.job for gap in self.gaps if gap.state in states)
@@ -100,6 +102,7 @@ def find_missing(jobs: Sequence[Job], workshop: Workshop, places: Places) -> Fou
         gaps=tuple(gaps),
         planned={item.job.identifier: item for item in found.planned},
         catalogue=found.catalogue,
+        published=tuple(existing.published),
     )
 
 

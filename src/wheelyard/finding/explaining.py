@@ -1,0 +1,61 @@
+"""uv's account of a conflict in few words: what cannot be together, and nothing that follows."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from wheelyard.finding.resolution import Conflict
+
+_LOCAL = re.compile(r"\+cu\d+\.torch[0-9.]*[0-9](?:\.[a-z0-9]+)*")
+_CONCLUSION = re.compile(r",? we can conclude that .*$")
+_OURS_FROM_SOURCE = re.compile(r"^(?P<name>\S+?)(?:[=<>!~]\S*)? has no usable wheels$")
+_ALL_FROM_SOURCE = re.compile(r"^all versions of (?P<name>\S+) have no usable wheels$")
+_PLATFORMS = re.compile(r"hint: Wheels are available for .*platforms?: (?P<tags>.*)")
+
+
+def explain(conflict: Conflict, *, ours: Iterable[str] = ()) -> str:
+    """Return the facts that contradict each other, joined in one line.
+
+    For example ``a 1 depends on c==1 and b>=2 depends on c>=2``. ``ours`` are projects of which
+    nothing is ever taken from source: that the index has a source only is no news.
+    """
+    ours = frozenset(ours)
+    facts: list[str] = []
+    for sentence in _sentences(conflict.text):
+        for fact in _facts(sentence):
+            if fact not in facts and not _is_known(fact, ours):
+                facts.append(fact)
+    text = "; ".join(facts) or " ".join(conflict.text.split())
+    platforms = _PLATFORMS.search(" ".join(conflict.text.split()))
+    tags = f" (it has {platforms['tags'].strip().replace('`', '')})" if platforms else ""
+    return f"{text}{tags}"
+
+
+def lacks_platform(conflict: Conflict) -> bool:
+    """Whether something has wheels for another C library only."""
+    return "platform tag" in conflict.text
+
+
+def _sentences(text: str) -> list[str]:
+    joined = " ".join(_LOCAL.sub("", text).replace("`", "").split())
+    joined = joined.partition("hint:")[0].partition("cause: ")[2] or joined.partition("hint:")[0]
+    joined = joined.replace("╰─▶ ", "")
+    return [part.strip() for part in re.split(r"(?<=\.)\s+(?=And |Because )", joined)]
+
+
+def _facts(sentence: str) -> list[str]:
+    because = re.sub(r"^(And because|And|Because) ", "", _CONCLUSION.sub("", sentence).rstrip("."))
+    return [
+        fact.strip()
+        for fact in re.split(r" and (?=\S+ (?:depends|has no)|you require|all versions)", because)
+        if fact.strip() and "we can conclude" not in fact and not fact.startswith("you require")
+    ]
+
+
+def _is_known(fact: str, ours: frozenset[str]) -> bool:
+    found = _OURS_FROM_SOURCE.match(fact) or _ALL_FROM_SOURCE.match(fact)
+    return found is not None and found["name"] in ours
