@@ -15,9 +15,9 @@ import pytest
 import uv
 
 from wheelyard.cli.bundling import parse_size
-from wheelyard.cli.updating import wanted_locks
 from wheelyard.errors import UsageError
 from wheelyard.farm import load_farm
+from wheelyard.planning.locks import wanted_locks
 from wheelyard.yard.index import write_index
 from wheelyard.yard.store import store_wheel
 
