@@ -40,7 +40,7 @@ def print_here(here: Here, question: Question) -> None:
     ]
     environment = here.environment
     if environment is not None:
-        rows.append(("environment", str(environment.python.parent.parent)))
+        rows.append(("environment", f"{environment.prefix}, Python {environment.version}"))
     print_table(("THIS MACHINE", ""), rows)
     runtime = () if environment is None else environment.runtime()
     versions = [

@@ -198,6 +198,7 @@ class _Asker:
                     if isinstance(one, Conflict) and not self._concerns_torch(one):
                         general[_kind(cell)] = one
                     tell(len(found), len(cells))
+        tell(len(cells), len(cells))
         return {cell: found[cell] for cell in cells}
 
     def _concerns_torch(self, conflict: Conflict) -> bool:
@@ -240,8 +241,7 @@ class _Asker:
             found = self._ask(cell, chosen, glibc=self._question.glibc)
             if isinstance(found, Resolved):
                 return found
-        assert found is not None
-        return found
+        return found or self._ask(cell, offers, glibc=self._question.glibc)
 
     def _may_do(self, offers: Sequence[Offer]) -> bool:
         """Whether every project of ours that is asked for by name has an offer."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from wheelyard.model.cell import TorchBuild
 
 _ASK = (
-    "import json, platform, sysconfig; print(json.dumps("
-    "[platform.python_version(), sysconfig.get_path('platlib'), sysconfig.get_path('purelib')]))"
+    "import json, platform, sys, sysconfig; print(json.dumps([platform.python_version(), "
+    "sys.prefix, sysconfig.get_path('platlib'), sysconfig.get_path('purelib')]))"
 )
 
 
@@ -31,6 +31,8 @@ class Environment:
     """A Python and the distributions beside it."""
 
     python: Path
+    prefix: Path
+    """The folder that it is in."""
     version: str
     """In full, for example ``3.12.1``."""
     sites: tuple[Path, ...]
@@ -63,11 +65,15 @@ def find_environment(env: Mapping[str, str]) -> Path | None:
 def read_environment(python: Path, env: Mapping[str, str]) -> Environment:
     """Ask a Python where its distributions lie, and read which there are."""
     try:
-        version, *folders = json.loads(run([python, "-I", "-c", _ASK], env=env).output)
+        version, prefix, *folders = json.loads(run([python, "-I", "-c", _ASK], env=env).output)
     except (ProcessError, MachineError, OSError, ValueError) as error:
         msg = f"{python} does not run: {str(error).partition(chr(10))[0]}"
         raise MachineError(msg) from None
     sites = tuple(Path(folder) for folder in dict.fromkeys(folders))
     return Environment(
-        python=python, version=version, sites=sites, installed=installed_versions(sites)
+        python=python,
+        prefix=Path(prefix),
+        version=version,
+        sites=sites,
+        installed=installed_versions(sites),
     )
