@@ -67,6 +67,9 @@ class IndexReader:
         wheels: dict[NormalizedName, tuple[PublishedWheel, ...]] = {}
         unknown: dict[NormalizedName, str] = {}
         for name in sorted(set(names)):
+            if self._must_exist and name not in listed:
+                wheels[name] = ()  # who only takes what there is has no use for a second opinion
+                continue
             try:
                 found = self._project(name, is_listed=name in listed)
                 self._hold_against(found, seen.get(name, {}), known)
