@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from wheelyard.cli.output import print_json, print_lines
 from wheelyard.cli.session import open_farm, open_workshop
+from wheelyard.cli.telling import make_transfers
 from wheelyard.errors import (
     BreakageError,
     DiskError,
@@ -57,7 +58,13 @@ def bundle(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     question, found = ask_about(arguments, workshop, None)
     fits = _chosen(found, several=bool(arguments.python or arguments.torch))
     _say(f"bundling {', '.join(fit.cell.identifier for fit in fits)}")
-    collector = Collector(workshop=workshop, resolver=make_resolver(workshop), question=question)
+    collector = Collector(
+        workshop=workshop,
+        resolver=make_resolver(workshop),
+        question=question,
+        with_interpreter=arguments.interpreter,
+        transfers=make_transfers(),
+    )
     members = collector.collect(fits)
     output = arguments.output.absolute()
     left_out = frozenset() if earlier is None else frozenset(earlier.sums.values())
@@ -131,7 +138,12 @@ def get(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     if not python.exists():
         wanted = PythonVersion.parse(str(fit.cell.python))
         python = find_interpreter(wanted, env).executable
-    collector = Collector(workshop=workshop, resolver=make_resolver(workshop), question=question)
+    collector = Collector(
+        workshop=workshop,
+        resolver=make_resolver(workshop),
+        question=question,
+        transfers=make_transfers(),
+    )
     members = collector.collect([fit])
     scratch = workshop.cache / "bundled"
     with tempfile.TemporaryDirectory(dir=scratch, prefix="get-") as folder:
@@ -152,11 +164,11 @@ def install(arguments: argparse.Namespace, _env: Mapping[str, str]) -> None:
         if arguments.into is None:
             msg = "Name the environment to install into: --into ENV, a new or an existing folder."
             raise UsageError(msg)
-        python = arguments.python or Path(sys.executable)
-        flow.install(_order(arguments, bundle=arguments.bundle, python=python), _say)
+        order = _order(arguments, bundle=arguments.bundle, python=arguments.python)
+        flow.install(order, _say)
 
 
-def _order(arguments: argparse.Namespace, *, bundle: Path, python: Path) -> flow.Order:
+def _order(arguments: argparse.Namespace, *, bundle: Path, python: Path | None) -> flow.Order:
     return flow.Order(
         bundle=bundle,
         into=arguments.into,
