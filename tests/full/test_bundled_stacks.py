@@ -93,15 +93,8 @@ STACKS = {
         requirements=("megatron-core[mlm,lts]==0.15.3",),
         python="3.11",
         torch="2.6.0+cu124",
-        ours=("mamba-ssm", "causal-conv1d", "nv-grouped-gemm"),
-        imports=("megatron.core", "mamba_ssm", "causal_conv1d", "grouped_gemm"),
-    ),
-    "the guide's, what is pure Python of it": Stack(
-        requirements=("megatron-core[mlm]==0.15.3", "causal-conv1d"),
-        python="3.11",
-        torch="2.6.0+cu124",
-        ours=("causal-conv1d",),
-        imports=("megatron.core", "causal_conv1d"),
+        ours=(),
+        imports=("megatron.core",),
     ),
 }
 
@@ -142,7 +135,8 @@ def index(
         wheel = read_wheel(path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
         by_version.setdefault((wheel.name, str(wheel.version)), wheel)
     site = room / "site"
-    (site / "wheels").mkdir(parents=True)
+    for folder in (site / "wheels", site / "index" / "simple"):
+        folder.mkdir(parents=True)
     projects: dict[str, list[BundledWheel]] = {}
     for wheel in by_version.values():
         projects.setdefault(wheel.name, []).append(wheel)
@@ -150,7 +144,7 @@ def index(
         (site / "wheels" / f"{wheel.filename}.metadata").write_bytes(wheel.metadata)
     for name, wheels in projects.items():
         folder = site / "index" / "simple" / name
-        folder.mkdir(parents=True)
+        folder.mkdir()
         files = [index_file(wheel) for wheel in wheels]
         (folder / JSON_NAME).write_bytes(project_json(name, files))
         (folder / HTML_NAME).write_bytes(project_html(name, files))
