@@ -170,6 +170,7 @@ def _add_user_commands(add: object) -> None:
     _add_question(bundle)
     bundle.set_defaults(here=False)
     bundle.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    bundle.add_argument("--interpreter", action="store_true", help="put Python itself in, too")
     bundle.add_argument("--parts", metavar="SIZE", help="split it, for example into 4G or 700M")
     bundle.add_argument("--base", type=Path, metavar="FILE", help="leave out what this one has")
     bundle.add_argument("--sign", type=Path, metavar="KEY", help="private key of OpenSSH")
