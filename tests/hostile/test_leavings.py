@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Tally
+    from hostile.conftest import Tally
 
     from wheelyard.model.job import Job
     from wheelyard.toolchain.sandbox import Sandbox

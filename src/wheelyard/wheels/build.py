@@ -41,7 +41,7 @@ _TIME = re.compile(r"(\d{1,9})m(\d{1,9}(?:\.\d{1,9})?)s", re.ASCII)
 _TIMES_LIMIT = 4096
 _WHEEL_LIMIT = 16 << 30
 """Above any wheel, and soon read."""
-_STEP = re.compile(r"^\[(\d+)/(\d+)\]")
+_STEP = re.compile(r"^\[(\d{1,9})/(\d{1,9})\]")
 _EPOCH = "315532800"
 """1980-01-01, the oldest time that a zip archive can hold."""
 _DISK_FULL = "No space left on device"
