@@ -9,7 +9,7 @@ import os
 import platform
 from typing import TYPE_CHECKING
 
-from wheelyard.files import disk_errors
+from wheelyard.files import disk_errors, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ def held(path: Path, *, what: str = "") -> Iterator[int]:
     process is killed nobody else goes on before the child has ended.
     """
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         opened = path.open("a+", encoding="utf-8")
     with opened as file:
         try:

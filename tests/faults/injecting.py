@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SOURCE = Path(__file__).with_name("injector.c")
 TESTS = Path(__file__).parents[1]
+RUN = (sys.executable, "-P", "-m", "faults.runner")
+"""With a file of orders it is a runner; with a scenario, folder and number it runs that once."""
 ORDER_VARIABLE = "FAULTS_ORDER"
 _LAYOUT = struct.Struct("=qqiiiiq1024s1024s")
 
@@ -120,14 +122,12 @@ class Runner:
         self._folder = folder
         self._order = folder / "order"
         self._order.write_bytes(bytes(_LAYOUT.size))
+        self.library = library
+        self.env = {**env, "PYTHONPATH": str(TESTS)}
+        preloaded = {"LD_PRELOAD": str(library), ORDER_VARIABLE: str(self._order)}
         self._child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "faults.runner", self._order],
-            env={
-                **env,
-                "LD_PRELOAD": str(library),
-                ORDER_VARIABLE: str(self._order),
-                "PYTHONPATH": str(TESTS),
-            },
+            [*RUN, self._order],
+            env={**self.env, **preloaded},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -6,17 +6,20 @@ import ctypes
 import json
 import mmap
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
 
 from faults.injecting import root_offset
-from faults.scenarios import SCENARIOS
+from faults.scenarios import NUMBER, SCENARIOS
 
 from wheelyard.errors import INTERRUPTED_EXIT_CODE, WheelyardError
 
 CRASHED = 99
 """The status of a scenario that raised what is no error of ours."""
+PATIENCE = 300
+"""Seconds after which whoever still runs waits for a lock that never comes."""
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -38,7 +41,10 @@ class Orders:
         return int.from_bytes(self._shared[:8], sys.byteorder)
 
 
-def act(scenario: str, folder: Path) -> int:
+def act(scenario: str, folder: Path, number: int = 0) -> int:
+    """Run a scenario as the process of that number in a crowd; none may take for ever."""
+    os.environ[NUMBER] = str(number)
+    signal.alarm(PATIENCE)
     try:
         SCENARIOS[scenario].act(folder)
     except WheelyardError as error:
@@ -59,9 +65,9 @@ def start(asked: dict[str, object], number: int, orders: Orders) -> int:
     output = os.open(f"{asked['output']}.{number}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    if asked["order"] is not None:
+    if asked["order"] is not None and asked["copies"] == 1:
         orders.give(bytes.fromhex(str(asked["order"])), os.getpid())
-    status = act(str(asked["scenario"]), Path(str(asked["folder"])))
+    status = act(str(asked["scenario"]), Path(str(asked["folder"])), number)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
@@ -78,10 +84,20 @@ def reap() -> None:
 
 def main() -> None:
     del os.environ["PYTHONPATH"]
+    match sys.argv[1:]:
+        case [scenario, folder, number]:
+            sys.exit(act(scenario, Path(folder), int(number)))
+        case _:
+            serve()
+
+
+def serve() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     orders = Orders(Path(sys.argv[1]))
     for line in sys.stdin:
         asked = json.loads(line)
+        if asked["order"] is not None and asked["copies"] > 1:
+            orders.give(bytes.fromhex(asked["order"]), 0)
         children = [start(asked, number, orders) for number in range(asked["copies"])]
         statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
         seen = orders.take_back()

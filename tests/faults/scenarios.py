@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+import signal
 from typing import TYPE_CHECKING
 
+from wheelyard import log
+from wheelyard.folders import make_once
+from wheelyard.locking import held
 from wheelyard.model.record import BuildRecord, TestReport
 from wheelyard.network.folder_store import FolderStore
 from wheelyard.shipping.publish import Publisher, Wishes
@@ -21,6 +26,10 @@ from wheelyard.yard.yanking import unyank_wheel, yank_wheel
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+
+NUMBER = "FAULTS_NUMBER"
+"""The variable that tells a process which one of a crowd it is."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,7 +134,7 @@ def publisher(folder: Path) -> Publisher:
 def publish(folder: Path) -> None:
     """Publish the whole yard into a folder, as ``wheelyard publish`` does."""
     yard, there = yard_of(folder), publisher(folder)
-    with yard.lock("publish"):
+    with yard.lock("publish"), there.store.alone():
         there.publish(there.plan(yard, Wishes()), say=lambda _text: None)
 
 
@@ -145,7 +154,97 @@ def _yank_published(folder: Path) -> None:
     publisher(folder).yank(arrivals(folder)[0][1].filename, reason="wrong numbers")
 
 
+def _number() -> int:
+    return int(os.environ[NUMBER])
+
+
+def _mix(folder: Path) -> None:
+    """Do what others do at the same time over one yard and one published folder."""
+    works = (store_all, _index, publish, _report_known, _prune, _yank_and_back)
+    for turn in range(3):
+        works[(_number() + turn) % len(works)](folder)
+
+
+def _index(folder: Path) -> None:
+    write_index(yard_of(folder))
+
+
+def _prune(folder: Path) -> None:
+    prune(yard_of(folder))
+
+
+def _report_known(folder: Path) -> None:
+    yard = yard_of(folder)
+    for _, record, report in arrivals(folder):
+        if yard.record(record.filename) is not None:
+            add_report(yard, report)
+
+
+def _yank_and_back(folder: Path) -> None:
+    yard = yard_of(folder)
+    for _, record, _ in arrivals(folder):
+        if yard.record(record.filename) is not None:
+            yank_wheel(yard, record.filename, reason="for a moment")
+            unyank_wheel(yard, record.filename)
+
+
+def _settle(folder: Path) -> None:
+    """Bring it all to the end, whatever was done before."""
+    store_all(folder)
+    yard = yard_of(folder)
+    for _, record, _ in arrivals(folder):
+        unyank_wheel(yard, record.filename)
+    _prune(folder)
+    publish(folder)
+    for _, record, _ in arrivals(folder):
+        # a mark that is published stays until it is taken back there
+        publisher(folder).yank(record.filename, reason=None)
+
+
+def _publish_own(folder: Path) -> None:
+    """Publish one wheel from a yard of one's own into the folder that others publish into too."""
+    found = arrivals(folder)
+    path, record, report = found[_number() % len(found)]
+    own = folder / f"yard{_number()}"
+    yard = open_yard(own)
+    store_wheel(yard, path, record, report)
+    there = publisher(folder)
+    with yard.lock("publish"), there.store.alone():
+        there.publish(there.plan(yard, Wishes()), say=lambda _text: None)
+
+
+def _make_one_folder(folder: Path) -> None:
+    """Make a folder of the cache once, as environments and toolkits are made."""
+
+    def fill(unfinished: Path) -> None:
+        with (folder / "fills").open("a") as file:
+            file.write("x")
+        for number in range(20):
+            (unfinished / str(number)).write_text("whole")
+
+    made = make_once(folder / "cache" / "environment", fill, what="the environment")
+    assert len(list(made.iterdir())) == 20
+
+
+def _hold(folder: Path) -> None:
+    with held(folder / "lock"):
+        (folder / "held").touch()
+        signal.pause()
+
+
+def _take(folder: Path) -> None:
+    log.set_up(verbose=False)
+    with held(folder / "lock"):
+        pass
+
+
 SCENARIOS = {
+    "hold": Scenario(act=_hold),
+    "take": Scenario(act=_take),
+    "mix": Scenario(act=_mix),
+    "settle": Scenario(act=_settle),
+    "publish own": Scenario(act=_publish_own),
+    "make once": Scenario(act=_make_one_folder),
     "open": Scenario(act=yard_of),
     "store": Scenario(act=store_all),
     "store again": Scenario(act=store_all, prepare=_damage),
@@ -163,13 +262,19 @@ SCENARIOS = {
 }
 
 
+CROWDS = frozenset({"hold", "take", "mix", "settle", "publish own"})
+"""Scenarios that are for many processes at once."""
+ALONE = tuple(name for name in SCENARIOS if name not in CROWDS)
+
+
 def state(folder: Path) -> dict[str, object]:
     """Return everything that has to come out the same, whatever happened on the way."""
     found: dict[str, object] = {}
-    for top in ("yard", "site"):
+    for top in ("yard", "site", "cache"):
         for path in sorted((folder / top).rglob("*")):
             name = str(path.relative_to(folder))
-            if path.is_dir() or name.startswith(("yard/locks/", "yard/logs/")):
+            is_lock = name.startswith("yard/locks/") or name.endswith(".lock")
+            if path.is_dir() or is_lock or name.startswith("yard/logs/"):
                 continue
             found[name] = _content(path)
     return found
