@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 SOURCE = Path(__file__).with_name("injector.c")
 TESTS = Path(__file__).parents[1]
 RUN = (sys.executable, "-P", "-m", "faults.runner")
 """With a file of orders it is a runner; with a scenario, folder and number it runs that once."""
 ORDER_VARIABLE = "FAULTS_ORDER"
-_LAYOUT = struct.Struct("=qqiiiiq1024s1024s")
+_LAYOUT = struct.Struct("=qqiiiiq1024s1024sq")
 
 
 class Action(enum.IntEnum):
@@ -40,6 +40,12 @@ class Action(enum.IntEnum):
     FAIL_FROM = 4
     """This change and all after it."""
     SLOW = 5
+    JUMP = 6
+    """The clock jumps back and forth."""
+    KILL_CHILD = 7
+    """Only changes of children count, and the child dies of it."""
+    INTERRUPT = 8
+    """As Ctrl-C does."""
 
 
 class Kind(enum.IntFlag):
@@ -68,7 +74,7 @@ class Order:
     def pack(self, root: int) -> bytes:
         trace = b"" if self.trace is None else os.fsencode(self.trace)
         numbers = (self.action, self.error, root, self.kinds, int(self.pause * 1e9))
-        return _LAYOUT.pack(0, self.at, *numbers, os.fsencode(self.folder), trace)
+        return _LAYOUT.pack(0, self.at, *numbers, os.fsencode(self.folder), trace, 0)
 
 
 class Change(NamedTuple):
@@ -89,6 +95,8 @@ class Done(NamedTuple):
     seen: int
     """How many changes there were."""
     output: str
+    left: int = 0
+    """Children that went on when all was over."""
 
     @property
     def was_killed(self) -> bool:
@@ -117,7 +125,14 @@ def compile_injector(folder: Path) -> Path:
 class Runner:
     """A process with the library in it, which forks for every try."""
 
-    def __init__(self, library: Path, folder: Path, *, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        library: Path,
+        folder: Path,
+        *,
+        env: Mapping[str, str],
+        prefix: Sequence[str] = (),
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._order = folder / "order"
@@ -126,7 +141,7 @@ class Runner:
         self.env = {**env, "PYTHONPATH": str(TESTS)}
         preloaded = {"LD_PRELOAD": str(library), ORDER_VARIABLE: str(self._order)}
         self._child = subprocess.Popen(
-            [*RUN, self._order],
+            [*prefix, *RUN, self._order],
             env={**self.env, **preloaded},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -153,7 +168,12 @@ class Runner:
         assert line, "the runner has ended"
         answer = json.loads(line)
         return [
-            Done(status, answer["seen"], Path(f"{output}.{number}").read_text(errors="replace"))
+            Done(
+                status,
+                answer["seen"],
+                Path(f"{output}.{number}").read_text(errors="replace"),
+                answer["left"],
+            )
             for number, status in enumerate(answer["statuses"])
         ]
 

@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { COUNT, KILL, TEAR, FAIL, FAIL_FROM, SLOW };
+enum { COUNT, KILL, TEAR, FAIL, FAIL_FROM, SLOW, JUMP, KILL_CHILD, INTERRUPT };
 enum { GROWS = 1, SHRINKS = 2, SYNCS = 4, RENAMES = 8 };
 
 struct order {
@@ -32,6 +32,7 @@ struct order {
   long pause; /* nanoseconds */
   char folder[1024];
   char trace[1024];
+  atomic_long asked; /* how often the time was */
 };
 
 static struct order *order;
@@ -85,11 +86,18 @@ static void end_all(void) {
 /* Return 0 to go on, -1 with errno to fail, 1 to write a part and be killed. */
 static int step(int kind, const char *what, const char *path, const char *to) {
   if (!(order->kinds & kind)) return 0;
+  if (order->action == KILL_CHILD && getpid() == order->root) return 0;
   long number = atomic_fetch_add(&order->seen, 1) + 1;
   if (order->trace[0]) note(number, what, path, to);
   switch (order->action) {
     case KILL:
       if (number == order->at) end_all();
+      return 0;
+    case KILL_CHILD:
+      if (number == order->at) syscall(SYS_kill, getpid(), SIGKILL);
+      return 0;
+    case INTERRUPT:
+      if (number == order->at) syscall(SYS_kill, order->root, SIGINT);
       return 0;
     case TEAR:
       if (number != order->at) return 0;
@@ -257,4 +265,18 @@ int fdatasync(int fd) {
 int syncfs(int fd) {
   if (at(SYNCS, "syncfs", fd, NULL)) return -1;
   return order != NULL && order->at != 0 ? 0 : syscall(SYS_syncfs, fd);
+}
+
+/* The clock on the wall jumps back and forth; the one that only goes forward does so here too. */
+int clock_gettime(clockid_t which, struct timespec *now) {
+  int result = syscall(SYS_clock_gettime, which, now);
+  if (result == 0 && which == CLOCK_REALTIME && order != NULL && order->action == JUMP)
+    now->tv_sec += (atomic_fetch_add(&order->asked, 1) % 3 - 1) * (order->pause / 1000000000L);
+  return result;
+}
+time_t time(time_t *kept) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  if (kept != NULL) *kept = now.tv_sec;
+  return now.tv_sec;
 }

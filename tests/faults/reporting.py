@@ -63,8 +63,10 @@ class Tally:
         self.depth = depth
         self.counts: list[Counts] = []
 
-    def begin(self, kind: str, name: str, *, found: int) -> Counts:
-        counts = Counts(kind=kind, name=name, found=found, most=POINTS[self.depth])
+    def begin(self, kind: str, name: str, *, found: int, cost: int = 1) -> Counts:
+        """Begin to count; of what costs more, fewer places are tried."""
+        most = max(POINTS[self.depth] // cost, 3)
+        counts = Counts(kind=kind, name=name, found=found, most=most)
         self.counts.append(counts)
         return counts
 

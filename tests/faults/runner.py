@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import mmap
@@ -50,6 +51,8 @@ def act(scenario: str, folder: Path, number: int = 0) -> int:
     except WheelyardError as error:
         sys.stderr.write(f"wheelyard: {error}\n")
         return error.exit_code
+    except SystemExit as error:
+        return int(error.code or 0)
     except KeyboardInterrupt:
         return INTERRUPTED_EXIT_CODE
     except BaseException:  # noqa: BLE001 - it must not come back into the loop
@@ -73,13 +76,13 @@ def start(asked: dict[str, object], number: int, orders: Orders) -> int:
     os._exit(status)
 
 
-def reap() -> None:
-    """Take leave of orphans that have ended."""
-    try:
+def reap() -> int:
+    """Take leave of orphans that have ended; return how many go on."""
+    with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
-    except ChildProcessError:
-        pass
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii")
+    return len(children.split())
 
 
 def main() -> None:
@@ -101,8 +104,8 @@ def serve() -> None:
         children = [start(asked, number, orders) for number in range(asked["copies"])]
         statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
         seen = orders.take_back()
-        reap()
-        sys.__stdout__.write(json.dumps({"seen": seen, "statuses": statuses}) + "\n")
+        answer = {"left": reap(), "seen": seen, "statuses": statuses}
+        sys.__stdout__.write(json.dumps(answer) + "\n")
         sys.__stdout__.flush()
 
 

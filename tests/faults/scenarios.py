@@ -10,6 +10,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from wheelyard import log
+from wheelyard.__main__ import main
 from wheelyard.folders import make_once
 from wheelyard.locking import held
 from wheelyard.model.record import BuildRecord, TestReport
@@ -238,7 +239,22 @@ def _take(folder: Path) -> None:
         pass
 
 
+def _command(folder: Path, *words: str) -> None:
+    """Run the command line as somebody does who knows nothing but the scenario's folder."""
+    os.environ.update(json.loads((folder / "env.json").read_text()))
+    code = main([*words, "--farm", str(folder / "farm"), "--yard", str(folder / "yard")])
+    if code:
+        raise SystemExit(code)
+
+
+def _build(folder: Path) -> None:
+    """Take the tiny job through every stage from nothing, and publish it."""
+    _command(folder, "build", "tiny")
+    _command(folder, "publish", str(folder / "site"))
+
+
 SCENARIOS = {
+    "build": Scenario(act=_build),
     "hold": Scenario(act=_hold),
     "take": Scenario(act=_take),
     "mix": Scenario(act=_mix),
@@ -262,9 +278,9 @@ SCENARIOS = {
 }
 
 
-CROWDS = frozenset({"hold", "take", "mix", "settle", "publish own"})
-"""Scenarios that are for many processes at once."""
-ALONE = tuple(name for name in SCENARIOS if name not in CROWDS)
+APART = frozenset({"build", "hold", "take", "mix", "settle", "publish own"})
+"""Scenarios with tests of their own."""
+ALONE = tuple(name for name in SCENARIOS if name not in APART)
 
 
 def state(folder: Path) -> dict[str, object]:

@@ -54,7 +54,7 @@ def test_refused_at_any_change_it_says_so_and_the_next_run_completes(
     expected = state(folder)
     if not total:
         pytest.skip("there is no such change")
-    counts = tally.begin("disk", f"{fault}, {name}", found=total)
+    counts = tally.begin("disk", f"{fault}, {name}", found=total, cost=3)
     for number in counts.points():
         shutil.rmtree(folder)
         shutil.copytree(before, folder)
