@@ -24,9 +24,7 @@ TEN_YEARS = 315_360_000.0
 
 
 @pytest.fixture
-def limited(
-    runner: Runner, tmp_path: Path
-) -> Iterator[Callable[[Sequence[str]], Runner]]:
+def limited(runner: Runner, tmp_path: Path) -> Iterator[Callable[[Sequence[str]], Runner]]:
     """Return a function that starts a runner behind a program that limits it."""
     started: list[Runner] = []
 
