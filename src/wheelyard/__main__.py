@@ -79,25 +79,30 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
             from wheelyard.cli import updating
 
             updating.update(arguments, env)
-        case "doctor":
-            from wheelyard.cli import diagnosing
-
-            diagnosing.doctor(arguments, env)
-        case "bundle" | "find" | "get" | "install" | "uninstall":
+        case "bundle" | "doctor" | "find" | "get" | "install" | "uninstall":
             _run_for_users(arguments, env)
         case _:
             _run_on_yard(arguments, env)
 
 
 def _run_for_users(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
-    if arguments.command == "find":
-        from wheelyard.cli import finding
+    match arguments.command:
+        case "doctor":
+            from wheelyard.cli import diagnosing
 
-        finding.find(arguments, env)
-        return
-    from wheelyard.cli import bundling
+            diagnosing.doctor(arguments, env)
+        case "find":
+            from wheelyard.cli import finding
 
-    bundling.COMMANDS[arguments.command](arguments, env)
+            finding.find(arguments, env)
+        case "get":
+            from wheelyard.cli import getting
+
+            getting.get(arguments, env)
+        case command:
+            from wheelyard.cli import bundling
+
+            bundling.COMMANDS[command](arguments, env)
 
 
 def _run_on_yard(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:

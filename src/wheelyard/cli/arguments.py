@@ -31,13 +31,21 @@ exit codes: 0 done, 1 error, 2 usage, 3 bad recipe or matrix, 4 unknown name, 5 
 """
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Leaves the texts as they are, and room for the longest command beside its help."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog)
+        self._action_max_length = len("    completion")
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     parser = argparse.ArgumentParser(
         prog="wheelyard",
         description="Build, check, test and serve CUDA extension wheels.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=wheelyard.__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -116,7 +124,12 @@ def make_parser() -> argparse.ArgumentParser:
     doctor.add_argument(
         "--python", type=Path, metavar="PYTHON", help="the environment to look into, too"
     )
-    doctor.add_argument("--language", choices=("en", "zh"), help="default: that of the locale")
+    doctor.add_argument(
+        "--lang",
+        dest="language",
+        choices=("en", "zh"),
+        help="default: that of the locale",
+    )
     add("schema", "Print the JSON schema of recipe and matrix files.")
     return parser
 
@@ -164,13 +177,16 @@ def _add_user_commands(add: object) -> None:
     _add_question(bundle)
     bundle.set_defaults(here=False)
     bundle.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    bundle.add_argument("--interpreter", action="store_true", help="put Python itself in, too")
     bundle.add_argument("--parts", metavar="SIZE", help="split it, for example into 4G or 700M")
     bundle.add_argument("--base", type=Path, metavar="FILE", help="leave out what this one has")
     bundle.add_argument("--sign", type=Path, metavar="KEY", help="private key of OpenSSH")
     get = add("get", "Find the best combination for this machine and install it.")
     _add_question(get)
     get.set_defaults(here=True)
-    get.add_argument("--into", type=Path, required=True, metavar="ENV")
+    get.add_argument(
+        "--into", type=Path, metavar="ENV", help="a new or existing one; default: the active one"
+    )
     _add_installing(get)
     install = add("install", "Install a bundle without network, all or nothing.")
     install.add_argument("bundle", type=Path, help="the archive, a part of it, or its folder")
