@@ -100,7 +100,7 @@ def read_kinds(path: Path) -> tuple[Kind, ...]:
 
 
 def arrange(names: Iterable[str], kinds: Iterable[Kind]) -> list[tuple[Kind, list[str]]]:
-    """Return the pages of each kind in the order of the navigation; every page is in one.
+    """Return the pages of each kind in the order of the navigation; a page is in one, the first.
 
     >>> kind = Kind(title={}, pages=("b",), folder=None, takes_others=True)
     >>> [pages for _, pages in arrange(["a", "b"], [kind])]
@@ -109,9 +109,10 @@ def arrange(names: Iterable[str], kinds: Iterable[Kind]) -> list[tuple[Kind, lis
     kinds = tuple(kinds)
     named = {name for kind in kinds for name in kind.pages}
     left = sorted(set(names) - named - {"index"})
-    arranged = []
+    arranged: list[tuple[Kind, list[str]]] = []
     for kind in kinds:
-        found = [name for name in kind.pages if name in set(names)]
+        before = {name for _, others in arranged for name in others}
+        found = [name for name in kind.pages if name in set(names) - before]
         found += [name for name in left if kind.folder and name.startswith(f"{kind.folder}/")]
         arranged.append((kind, found))
     taken = {name for _, found in arranged for name in found}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
 import json
 import os
@@ -51,6 +52,11 @@ def _staged(tmp_path: Path, name: str) -> str:
 def test_a_page_that_nobody_named_stands_under_its_folder_or_with_the_others() -> None:
     arranged = arrange(["a", "b", "howto/c", "index"], KINDS)
     assert [pages for _, pages in arranged] == [["b", "howto/c"], ["a"]]
+
+
+def test_a_page_that_two_kinds_name_stands_under_the_first() -> None:
+    both = (KINDS[0], dataclasses.replace(KINDS[1], pages=("b",)))
+    assert [pages for _, pages in arrange(["a", "b"], both)] == [["b"], ["a"]]
 
 
 def test_every_page_of_the_repository_is_in_the_navigation_once() -> None:
