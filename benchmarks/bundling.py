@@ -92,8 +92,8 @@ def members_of(bundle: Bundle, folder: Path) -> list[Member]:
     ]
 
 
-def alternate(runs: int, **actions: Callable[[], None]) -> Figures:
-    """Run the actions in turn, and return the median of each."""
+def alternate(runs: int, **actions: Callable[[], tuple[Path, ...]]) -> Figures:
+    """Run the actions in turn, and return the median of each; what they made is then removed."""
     seconds: dict[str, list[float]] = {name: [] for name in actions}
     for number in range(runs):
         # who is first finds the cache of the disk as the other left it
@@ -101,28 +101,28 @@ def alternate(runs: int, **actions: Callable[[], None]) -> Figures:
         for name in order:
             os.sync()
             started = time.perf_counter()
-            actions[name]()
+            made = actions[name]()
+            os.sync()
             seconds[name].append(time.perf_counter() - started)
+            for path in made:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
     return {name: statistics.median(found) for name, found in seconds.items()}
 
 
-def copy_plainly(wheels: list[Path], target: Path) -> None:
+def copy_plainly(wheels: list[Path], target: Path) -> tuple[Path, ...]:
     """Do what nobody can do without: digest every file, and copy it to the disk."""
     target.mkdir()
     subprocess.run([tool("sha256sum"), *wheels], check=True, stdout=subprocess.DEVNULL)
     subprocess.run([tool("cp"), *wheels, target], check=True)
-    os.sync()
-    shutil.rmtree(target)
+    return (target,)
 
 
 def tool(name: str) -> str:
     return shutil.which(name) or name
 
 
-def bundle_again(members: list[Member], target: Path) -> None:
-    written = write_bundle(members, target)
-    for path in written.paths:
-        path.unlink()
+def bundle_again(members: list[Member], target: Path) -> tuple[Path, ...]:
+    return write_bundle(members, target).paths
 
 
 def delta(members: list[Member], folder: Path, scratch: Path) -> Figures:
@@ -149,7 +149,7 @@ def delta(members: list[Member], folder: Path, scratch: Path) -> Figures:
     }
 
 
-def install_plainly(bundle: Bundle, folder: Path, python: str, target: Path) -> None:
+def install_plainly(bundle: Bundle, folder: Path, python: str, target: Path) -> tuple[Path, ...]:
     """Digest every file of the folder, and let uv install from it into a new environment."""
     (cell, *_) = parse_manifest(bundle.read("bundle.json"))["cells"]
     requirements = folder / "cells" / cell["identifier"] / "requirements.txt"
@@ -160,21 +160,20 @@ def install_plainly(bundle: Bundle, folder: Path, python: str, target: Path) -> 
     quiet = ["--quiet", "--offline", "--no-config"]
     subprocess.run([program, "venv", *quiet, "--python", python, target], check=True, env=env)
     command = [program, "pip", "install", *quiet, "--no-index", "--no-deps", "--require-hashes"]
-    command += ["--find-links", folder / "wheels", "--python", target / "bin" / "python"]
+    command += ["--find-links", str(folder / "wheels")]
+    command += ["--python", str(target / "bin" / "python")]
     subprocess.run([*command, "--requirement", requirements], check=True, env=env)
-    os.sync()
-    shutil.rmtree(target)
-    shutil.rmtree(target.with_name("plain-cache"))
+    return target, target.with_name("plain-cache")
 
 
-def install_bundle(bundle: Path, python: str, target: Path) -> None:
-    """Install by the bundle's own installer, without the smoke tests, and remove it again."""
+def install_bundle(bundle: Path, python: str, target: Path) -> tuple[Path, ...]:
+    """Install by the bundle's own installer, without the smoke tests."""
     script = target.with_name("install.py")
     script.write_bytes(open_bundle(bundle).read("install.py"))
     words = ["--into", str(target), "--no-smoke", "--force"]
     command = [python, "-I", str(script), str(bundle), *words]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    shutil.rmtree(target)
+    return (target,)
 
 
 def show(figures: Figures) -> None:

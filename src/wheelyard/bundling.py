@@ -6,6 +6,7 @@ import concurrent.futures
 import dataclasses
 import functools
 import os
+import platform
 import shutil
 import tempfile
 from importlib.metadata import version as installed_version
@@ -16,15 +17,23 @@ import uv
 from packaging.tags import compatible_tags, cpython_tags
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from wheelyard.errors import FetchError, IntegrityError, ProcessError
+from wheelyard.errors import FetchError, IntegrityError, MachineError, ProcessError
 from wheelyard.files import disk_errors, file_sha256
 from wheelyard.finding.offer import Offer, Origin
 from wheelyard.finding.resolution import Conflict
+from wheelyard.model.record import BuildRecord
 from wheelyard.network.download import download_known
 from wheelyard.network.partial import Wanted
+from wheelyard.network.reading import NotThereError, read_document
+from wheelyard.network.session import open_session
 from wheelyard.network.uv_indexes import run_uv
 from wheelyard.network.wheel_index import local_path
-from wheelyard.shipping.parts import BundledCell, BundledWheel, OurWheel, make_members, read_wheel
+from wheelyard.progress import QUIET
+from wheelyard.shipping.interpreter import pack_interpreter
+from wheelyard.shipping.parcel import record_name
+from wheelyard.shipping.parts import BundledCell, OurWheel, make_members
+from wheelyard.shipping.wheel import BundledWheel, read_wheel
+from wheelyard.toolchain.interpreters import find_interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,10 +45,13 @@ if TYPE_CHECKING:
     from wheelyard.finding.question import Question
     from wheelyard.finding.resolution import Pinned, RemoteFile, Resolver
     from wheelyard.model.cell import Cell
+    from wheelyard.progress import Transfers
     from wheelyard.shipping.bundle import Member
+    from wheelyard.shipping.interpreter import PackedInterpreter
     from wheelyard.workshop import Workshop
 
 PARALLEL = 4
+_LARGEST_RECORD = 1 << 22
 UV_GLIBC = (2, 17)
 """uv's own wheel has to run wherever the others do."""
 
@@ -51,6 +63,8 @@ class Collector:
     workshop: Workshop
     resolver: Resolver
     question: Question
+    with_interpreter: bool = False
+    transfers: Transfers = QUIET
 
     def collect(self, fits: Sequence[Fit]) -> list[Member]:
         """Return all members of a bundle of these combinations."""
@@ -72,15 +86,44 @@ class Collector:
             cell=fit.cell,
             wheels=wheels,
             ours=tuple(self._ours(offer) for offer in ours.values()),
+            interpreter=self._interpreter(fit.cell) if self.with_interpreter else None,
         )
 
+    def _interpreter(self, cell: Cell) -> PackedInterpreter:
+        env = self.workshop.env
+        if cell.machine != platform.machine():
+            msg = f"There is no interpreter for {cell.machine} here. Leave out --interpreter."
+            raise MachineError(msg)
+        found = find_interpreter(cell.python, env)
+        return pack_interpreter(found, self.workshop.cache / "bundled" / "pythons", env)
+
     def _ours(self, offer: Offer) -> OurWheel:
-        record = None
         if offer.origin is Origin.yard:
-            record = self.workshop.yard.record_path(offer.filename).read_bytes()
+            record: bytes | None = self.workshop.yard.record_path(offer.filename).read_bytes()
+        else:
+            record = self._published_record(offer)
         return OurWheel(
             name=offer.name, version=offer.version, gpu_archs=offer.gpu_archs, record=record
         )
+
+    def _published_record(self, offer: Offer) -> bytes | None:
+        """Return the record that lies beside a published wheel, if there is one of it."""
+        settings, env = self.workshop.indexes, self.workshop.env
+        try:
+            with open_session(settings, env) as session:
+                text = read_document(
+                    record_name(offer.place),
+                    read=lambda content: content,
+                    limit=_LARGEST_RECORD,
+                    session=session,
+                    settings=settings,
+                )
+        except NotThereError:
+            return None
+        if BuildRecord.from_json(text, origin=record_name(offer.place)).sha256 != offer.sha256:
+            msg = f"The record beside {offer.filename} is of another wheel. Publish it anew."
+            raise IntegrityError(msg)
+        return text
 
     def _bring(
         self, pinned: Pinned, *, cell: Cell, ours: Mapping[NormalizedName, Offer]
@@ -125,6 +168,7 @@ class Collector:
             destination=path,
             settings=self.workshop.indexes,
             env=self.workshop.env,
+            transfers=self.transfers,
         )
 
     def _built(self, sdist: RemoteFile) -> BundledWheel:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wheelyard.cli.output import print_json, print_lines
 from wheelyard.cli.session import open_farm, open_workshop
+from wheelyard.cli.telling import make_transfers
 from wheelyard.errors import (
     BreakageError,
     DiskError,
@@ -27,6 +27,7 @@ from wheelyard.shipping.installer.problems import InstallError
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from wheelyard.finding.answer import Answer, Fit
 
@@ -55,7 +56,13 @@ def bundle(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     question, found = ask_about(arguments, workshop, None)
     fits = _chosen(found, several=bool(arguments.python or arguments.torch))
     _say(f"bundling {', '.join(fit.cell.identifier for fit in fits)}")
-    collector = Collector(workshop=workshop, resolver=make_resolver(workshop), question=question)
+    collector = Collector(
+        workshop=workshop,
+        resolver=make_resolver(workshop),
+        question=question,
+        with_interpreter=arguments.interpreter,
+        transfers=make_transfers(),
+    )
     members = collector.collect(fits)
     output = arguments.output.absolute()
     left_out = frozenset() if earlier is None else frozenset(earlier.sums.values())
@@ -120,11 +127,11 @@ def install(arguments: argparse.Namespace, _env: Mapping[str, str]) -> None:
         if arguments.into is None:
             msg = "Name the environment to install into: --into ENV, a new or an existing folder."
             raise UsageError(msg)
-        python = arguments.python or Path(sys.executable)
-        flow.install(make_order(arguments, bundle=arguments.bundle, python=python), _say)
+        order = make_order(arguments, bundle=arguments.bundle, python=arguments.python)
+        flow.install(order, _say)
 
 
-def make_order(arguments: argparse.Namespace, *, bundle: Path, python: Path) -> flow.Order:
+def make_order(arguments: argparse.Namespace, *, bundle: Path, python: Path | None) -> flow.Order:
     """Return what the options of `install`, or of `get`, ask of the installer."""
     return flow.Order(
         bundle=bundle,

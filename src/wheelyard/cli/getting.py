@@ -14,6 +14,7 @@ from wheelyard.cli.bundling import installing, make_order
 from wheelyard.cli.finding import ask_about, make_resolver
 from wheelyard.cli.output import print_json
 from wheelyard.cli.session import open_farm, open_workshop
+from wheelyard.cli.telling import make_transfers
 from wheelyard.errors import ImpossibleCellError, UsageError
 from wheelyard.finding.here import look_here
 from wheelyard.model.cell import PythonVersion
@@ -46,7 +47,12 @@ def get(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     _say(f"best for this machine: {fit.cell.identifier}")
     if not python.exists():
         python = find_interpreter(fit.cell.python, workshop.env).executable
-    collector = Collector(workshop=workshop, resolver=make_resolver(workshop), question=question)
+    collector = Collector(
+        workshop=workshop,
+        resolver=make_resolver(workshop),
+        question=question,
+        transfers=make_transfers(),
+    )
     members = collector.collect([fit])
     scratch = workshop.cache / "bundled"
     scratch.mkdir(parents=True, exist_ok=True)

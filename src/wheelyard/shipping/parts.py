@@ -26,7 +26,8 @@ from wheelyard.model.index_page import (
 )
 from wheelyard.model.metadata import parse_core_metadata
 from wheelyard.model.releases import cuda_release
-from wheelyard.shipping.bundle import Member, text_member
+from wheelyard.shipping.bill import bill_of_materials
+from wheelyard.shipping.bundle import Member, file_member, text_member
 from wheelyard.shipping.installer.layout import FORMAT, INSTALLER, MANIFEST
 
 if TYPE_CHECKING:
@@ -35,46 +36,11 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
     from wheelyard.model.cell import Cell
+    from wheelyard.shipping.interpreter import PackedInterpreter
+    from wheelyard.shipping.wheel import BundledWheel
 
 _DATE = (1980, 1, 1, 0, 0, 0)
-_GLIBC = re.compile(r"manylinux_(\d+)_(\d+)_|manylinux(2014|2010|1)_")
-_LEGACY = {"2014": (2, 17), "2010": (2, 12), "1": (2, 5)}
-_LICENCE = re.compile(
-    r"[^/]+\.dist-info/(?:licen[cs]es/.*|(?:LICEN[CS]E|NOTICE|COPYING)[^/]*)", re.IGNORECASE
-)
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.+@-]+")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class BundledWheel:
-    """One wheel that goes in, read once."""
-
-    path: Path
-    sha256: str
-    size: int
-    unpacked: int
-    name: NormalizedName
-    version: Version
-    metadata: bytes
-    licences: tuple[tuple[str, bytes], ...]
-    sbom: bytes | None
-
-    @property
-    def filename(self) -> str:
-        return self.path.name
-
-    @property
-    def glibc(self) -> tuple[int, int]:
-        """The least C library that one of its platform tags asks for."""
-        platforms = self.filename.removesuffix(".whl").rpartition("-")[2].split(".")
-        found = []
-        for platform in platforms:
-            match = _GLIBC.match(platform)
-            if match is None:
-                found.append((0, 0))
-            else:
-                found.append(_LEGACY[match[3]] if match[3] else (int(match[1]), int(match[2])))
-        return min(found)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,28 +60,7 @@ class BundledCell:
     cell: Cell
     wheels: tuple[BundledWheel, ...]
     ours: tuple[OurWheel, ...]
-
-
-def read_wheel(path: Path, *, sha256: str) -> BundledWheel:
-    """Read what is told of a wheel."""
-    name, version, _, _ = parse_wheel_filename(path.name)
-    with zipfile.ZipFile(path) as archive:
-        infos = archive.infolist()
-        named = {info.filename: info for info in infos}
-        (metadata,) = [key for key in named if re.fullmatch(r"[^/]+\.dist-info/METADATA", key)]
-        licences = [key for key in sorted(named) if _LICENCE.fullmatch(key) and key[-1] != "/"]
-        sboms = [key for key in named if re.fullmatch(r"[^/]+\.dist-info/sboms/.*\.json", key)]
-        return BundledWheel(
-            path=path,
-            sha256=sha256,
-            size=path.stat().st_size,
-            unpacked=sum(info.file_size for info in infos),
-            name=name,
-            version=version,
-            metadata=archive.read(metadata),
-            licences=tuple((key.partition("/")[2], archive.read(key)) for key in licences),
-            sbom=archive.read(min(sboms)) if sboms else None,
-        )
+    interpreter: PackedInterpreter | None = None
 
 
 def make_members(
@@ -138,9 +83,12 @@ def make_members(
         INSTALLER: installer(),
         **smoke,
     }
+    packed = {cell.interpreter for cell in cells if cell.interpreter is not None}
+    members += [file_member(one.member, one.path, sha256=one.sha256) for one in packed]
     for cell in cells:
         folder = f"cells/{cell.cell.identifier}"
         texts[f"{folder}/pylock.toml"] = pylock(cell)
+        texts[f"{folder}/sbom.cdx.json"] = bill_of_materials(cell.cell.identifier, cell.wheels)
         texts[f"{folder}/requirements.txt"] = requirements(cell)
         for ours in cell.ours:
             if ours.record is not None:
@@ -177,6 +125,14 @@ def _cell_to_json(cell: BundledCell) -> dict[str, object]:
         "cuda": str(cuda),
         "glibc": max((wheel.glibc for wheel in cell.wheels), default=(2, 17)),
         "identifier": cell.cell.identifier,
+        "interpreter": None
+        if cell.interpreter is None
+        else {
+            "borrowed": list(cell.interpreter.borrowed),
+            "file": cell.interpreter.member,
+            "size": cell.interpreter.size,
+            "version": cell.interpreter.full_version,
+        },
         "machine": cell.cell.machine,
         "minimum_driver": cuda_release(cuda).minimum_driver,
         "ours": [
@@ -267,7 +223,7 @@ def _index(wheels: Iterable[BundledWheel]) -> dict[str, bytes]:
     """Return the pages of a simple index of all wheels, for pip and uv."""
     projects: defaultdict[str, list[IndexFile]] = defaultdict(list)
     for wheel in wheels:
-        projects[canonicalize_name(wheel.name)].append(_index_file(wheel))
+        projects[canonicalize_name(wheel.name)].append(index_file(wheel))
     pages = {}
     for name, files in projects.items():
         pages[f"index/simple/{name}/{HTML_NAME}"] = project_html(name, files)
@@ -277,7 +233,7 @@ def _index(wheels: Iterable[BundledWheel]) -> dict[str, bytes]:
     return pages
 
 
-def _index_file(wheel: BundledWheel) -> IndexFile:
+def index_file(wheel: BundledWheel) -> IndexFile:
     _, version, build, _ = parse_wheel_filename(wheel.filename)
     requires_python = parse_core_metadata(wheel.metadata).requires_python
     return IndexFile(

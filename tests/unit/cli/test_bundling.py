@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +132,9 @@ def test_bundle_of_a_yard_installs_with_its_own_installer_and_with_ours(
     names = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()}
     cell = told["cells"][0]
     assert {"SHA256SUMS", "bundle.json", "install.py", "smoke/demo-ext/smoke.py"} <= names
-    assert {f"cells/{cell}/{name}" for name in ("pylock.toml", "requirements.txt")} <= names
+    assert {
+        f"cells/{cell}/{name}" for name in ("pylock.toml", "requirements.txt", "sbom.cdx.json")
+    } <= names
     assert f"records/{cell}/demo-ext.json" in names
     assert "index/simple/demo-ext/index.html" in names
     command = [sys.executable, "-I", str(unpacked / "install.py"), str(output)]
@@ -206,6 +209,11 @@ def test_published_index_is_enough_for_find_bundle_and_install(
         )
         done = wheelyard("bundle", *words, "-o", tmp_path / "demo.tar")
         assert done.returncode == 0, done.stderr
+    with tarfile.open(tmp_path / "demo.tar") as archive:
+        name = f"records/{found['fits'][0]['cell']}/demo-ext.json"
+        archive.extract(name, tmp_path / "unpacked", filter="data")
+    record = json.loads((tmp_path / "unpacked" / name).read_bytes())
+    assert record["version"] == offer["version"]
     done = wheelyard("install", tmp_path / "demo.tar", "--into", tmp_path / "env", *empty)
     assert done.returncode == 0, done.stderr
     run(tmp_path / "env", "import demo_ext, torch")

@@ -136,6 +136,11 @@ class Bundle:
                 raise DamageError(msg)
             self.members[name] = earlier.members[found]
 
+    @property
+    def size(self) -> int:
+        """The bytes of all members."""
+        return sum(self.members[name].size for name in self.sums)
+
     def read(self, name: str) -> bytes:
         """Return a small member, verified."""
         member = self.members.get(name)
@@ -147,13 +152,10 @@ class Bundle:
             raise self._damaged(name)
         return content
 
-    def verify(self, destination: Callable[[str], Path | None]) -> int:
-        """Verify every member, and write those to disk that ``destination`` has a path for.
+    def verify(self, destination: Callable[[str], Path | None]) -> None:
+        """Verify every member, and write those to disk that ``destination`` has a path for."""
 
-        Returns how many bytes were looked at.
-        """
-
-        def one(name: str) -> int:
+        def one(name: str) -> None:
             path = destination(name)
             if path is None:
                 self._hash(name, None)
@@ -161,13 +163,13 @@ class Bundle:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with writing(path), path.open("wb") as stream:
                     self._hash(name, stream.fileno())
-            return self.members[name].size
 
         largest = sorted(self.sums, key=lambda name: -self.members[name].size)
         with concurrent.futures.ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             futures = [pool.submit(one, name) for name in largest]
             try:
-                return sum(future.result() for future in futures)
+                for future in futures:
+                    future.result()
             except BaseException:
                 for future in futures:
                     future.cancel()

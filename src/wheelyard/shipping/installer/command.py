@@ -43,7 +43,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what `wheelyard install` has too."""
     parser.add_argument("--base", type=Path, metavar="FILE", help="for a delta: the earlier bundle")
     parser.add_argument(
-        "--python", type=Path, metavar="PYTHON", help="of a new environment; default: this one"
+        "--python",
+        type=Path,
+        metavar="PYTHON",
+        help="of a new environment; default: the bundle's own, or this one",
     )
     parser.add_argument("--cell", default="", metavar="ID", help="of a bundle with several")
     parser.add_argument("--with", dest="tool", choices=("uv", "pip"), default="uv",
@@ -97,7 +100,7 @@ def order_of(arguments: argparse.Namespace, bundle: Path) -> flow.Order:
     return flow.Order(
         bundle=bundle,
         into=arguments.into,
-        python=arguments.python or Path(sys.executable),
+        python=arguments.python,
         base=arguments.base,
         cell=arguments.cell,
         tool=arguments.tool,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import Any, Callable
 
@@ -20,6 +21,12 @@ from wheelyard.shipping.installer.distributions import (
     write_receipt,
 )
 from wheelyard.shipping.installer.installing import Tool, unpack_uv
+from wheelyard.shipping.installer.interpreter import (
+    HOME,
+    keep_links_inside,
+    require_running,
+    unpack_interpreter,
+)
 from wheelyard.shipping.installer.layout import MANIFEST, WHEELS
 from wheelyard.shipping.installer.machine import Driver, ask_python, find_driver, misfits
 from wheelyard.shipping.installer.manifest import (
@@ -54,7 +61,7 @@ class Order:
         *,
         bundle: Path,
         into: Path,
-        python: Path,
+        python: Path | None = None,
         base: Path | None = None,
         cell: str = "",
         tool: str = "uv",
@@ -65,6 +72,7 @@ class Order:
         self.bundle = bundle
         self.into = into
         self.python = python
+        """Of a new environment; without it the bundle's own, or else the one that runs this."""
         self.base = base
         self.cell = cell
         self.tool = tool
@@ -91,19 +99,25 @@ def open_trusted(
 def verify(path: Path, say: Say, *, base: Path | None = None, allowed: Path | None = None) -> None:
     """Verify every byte, and nothing else."""
     bundle = open_trusted(path, say, base=base, allowed=allowed)
-    size = bundle.verify(lambda _name: None)
-    say(f"{len(bundle.sums)} files, {size / 1e9:.2f} GB, every byte as it was bundled")
+    bundle.verify(lambda _name: None)
+    say(f"{len(bundle.sums)} files, {_gigabytes(bundle.size)}, every byte as it was bundled")
 
 
 def install(order: Order, say: Say) -> None:
     """Install a bundle: verify, look at the machine, install into a copy, try it, exchange."""
     bundle = open_trusted(order.bundle, say, base=order.base, allowed=order.allowed_signers)
     manifest = parse_manifest(bundle.read(MANIFEST))
-    python = order.into / "bin" / "python"
-    facts = ask_python(python if python.exists() else order.python)
+    there = order.into / "bin" / "python"
+    bound = there if there.exists() else order.python
+    facts = ask_python(bound or Path(sys.executable))
     cell = choose_cell(
-        manifest, python=facts["version"], machine=platform.machine(), wanted=order.cell
+        manifest,
+        python=facts["version"],
+        machine=platform.machine(),
+        wanted=order.cell,
+        bound=bound is not None,
     )
+    brought = cell["interpreter"] if bound is None else None
     driver = find_driver()
     _require_fit(cell, driver, order, say)
     with hold(order.into) as place:
@@ -111,10 +125,12 @@ def install(order: Order, say: Say) -> None:
         present = installed(_site(place.path, facts)) if place.exists else {}
         wanted = [item for item in cell["packages"] if _differs(item, present)]
         own = [manifest["uv"]] if order.tool == "uv" else []
-        require_space(place, sum(item["size"] + item["unpacked"] for item in [*wanted, *own]))
+        needed = sum(item["size"] + item["unpacked"] for item in [*wanted, *own])
+        require_space(place, needed + (2 * brought["size"] if brought else 0))
         wheels = place.scratch / "wheels"
-        size = _bring(bundle, place, wanted, manifest)
-        say(f"verified {len(bundle.sums)} files, {size / 1e9:.2f} GB")
+        say(f"verifying {len(bundle.sums)} files, {_gigabytes(bundle.size)}")
+        _bring(bundle, place, wanted, manifest, brought)
+        say("every byte is as it was bundled")
         if not wanted:
             say(f"{order.into} has everything already")
             return
@@ -122,7 +138,11 @@ def install(order: Order, say: Say) -> None:
         if order.tool == "uv":
             uv = unpack_uv(wheels / manifest["uv"]["file"], place.scratch)
         tool = Tool(place, uv=uv, python=Path(facts["executable"]))
+        _make_copy(place, tool, brought, facts)
+        say(f"installing {len(wanted)} distributions with {tool.name}")
         _install(bundle, place, tool, cell, wanted, present, order, say)
+        if order.smoke:
+            say("trying what was installed")
         tested = _smoke(place, cell, driver, order)
         os.sync()  # durable before it becomes the environment
         put_in_place(place)
@@ -132,6 +152,10 @@ def install(order: Order, say: Say) -> None:
     if driver is None:
         say("  (no NVIDIA driver here: imported, not run on a GPU)")
     say(f"use it: . {order.into}/bin/activate")
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.2f} GB"
 
 
 def _require_fit(cell: CellEntry, driver: Driver | None, order: Order, say: Say) -> None:
@@ -172,11 +196,30 @@ def _bring(
     place: Place,
     wanted: list[Package],
     manifest: dict[str, Any],
-) -> int:
-    """Verify everything, and unpack what is installed; returns the bytes looked at."""
+    brought: dict[str, Any] | None,
+) -> None:
+    """Verify everything, and unpack what is installed."""
     names = {WHEELS + item["file"] for item in wanted} | {WHEELS + manifest["uv"]["file"]}
     names |= {name for name in bundle.sums if name.startswith("smoke/")}
-    return bundle.verify(lambda name: place.scratch / name if name in names else None)
+    names |= {brought["file"]} if brought else set()
+    bundle.verify(lambda name: place.scratch / name if name in names else None)
+
+
+def _make_copy(
+    place: Place, tool: Tool, brought: dict[str, Any] | None, facts: dict[str, str]
+) -> None:
+    """Make what is changed: a copy of the environment, or a new one of the right Python."""
+    if place.exists:
+        copy_environment(place)
+        return
+    if brought is None:
+        tool.make_environment(Path(facts["executable"]))
+        return
+    unpack_interpreter(place.scratch / brought["file"], place.copy / HOME)
+    (python,) = (place.copy / HOME / "bin").glob("python*")
+    require_running(python, brought)
+    tool.make_environment(python)
+    keep_links_inside(place.copy)
 
 
 def _install(
@@ -190,10 +233,6 @@ def _install(
     say: Say,
 ) -> None:
     created = not place.exists
-    if created:
-        tool.make_environment()
-    else:
-        copy_environment(place)
     site = next((place.copy / "lib").glob(f"python{cell['python']}/site-packages"))
     before = tool.problems() if not created else set()
     changing = [

@@ -26,15 +26,16 @@ class Tool:
         self._place = place
         self._uv = uv
         self._python = python
+        """Whose pip it is."""
 
     @property
     def name(self) -> str:
         return "uv" if self._uv is not None else "pip"
 
-    def make_environment(self) -> None:
-        """Make a new virtual environment in the place of the copy."""
-        command = [str(self._python), "-m", "venv", "--without-pip", str(self._place.copy)]
-        self._run(command, f"{self._python} cannot make a virtual environment")
+    def make_environment(self, python: Path) -> None:
+        """Make a new virtual environment of ``python`` in the place of the copy."""
+        command = [str(python), "-I", "-m", "venv", "--without-pip", str(self._place.copy)]
+        self._run(command, f"{python} cannot make a virtual environment")
 
     def install(self, packages: list[Package], wheels: Path) -> None:
         """Install exactly these files, by their digests."""

@@ -23,7 +23,8 @@ FORMAT = 1
 NAMESPACE = "wheelyard-bundle"
 """Of signatures, so that one of something else does not count."""
 
-_MTIME = 315532800  # 1980, the first that a zip knows too
+FIRST_SECOND = 315532800
+"""Of 1980, the first that a zip knows too."""
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!@-]*")
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
@@ -32,7 +33,7 @@ def tar_header(name: str, size: int) -> bytes:
     """Return the header of a member, the same for the same name and size."""
     info = tarfile.TarInfo(name)
     info.size = size
-    info.mtime = _MTIME
+    info.mtime = FIRST_SECOND
     info.mode = 0o644
     return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "strict")
 

@@ -36,19 +36,29 @@ def parse_manifest(text: bytes) -> dict[str, Any]:
     packages = [package for cell in manifest["cells"] for package in cell["packages"]]
     for package in [*packages, manifest["uv"]]:
         require_safe(WHEELS + package["file"])
+    for cell in manifest["cells"]:
+        if cell["interpreter"]:
+            require_safe(cell["interpreter"]["file"])
     return dict(manifest)
 
 
-def choose_cell(manifest: dict[str, Any], *, python: str, machine: str, wanted: str) -> CellEntry:
-    """Return the cell for this Python; ``wanted`` names one of several."""
+def choose_cell(
+    manifest: dict[str, Any], *, python: str, machine: str, wanted: str, bound: bool = True
+) -> CellEntry:
+    """Return the cell for this Python; ``wanted`` names one of several.
+
+    Who is not ``bound`` to it gets one that brings its own interpreter, where none is for it.
+    """
     cells: list[CellEntry] = manifest["cells"]
     named = [cell for cell in cells if wanted in ("", cell["identifier"])]
     fitting = [cell for cell in named if (cell["python"], cell["machine"]) == (python, machine)]
+    if not fitting and not bound:
+        fitting = [cell for cell in named if cell["machine"] == machine and cell["interpreter"]]
     if len(fitting) == 1:
         return fitting[0]
     listed = ", ".join(cell["identifier"] for cell in fitting or cells)
     if fitting:
-        msg = f"The bundle has several cells for Python {python}: {listed}. Name one with --cell."
+        msg = f"The bundle has several cells for this machine: {listed}. Name one with --cell."
         raise MisfitError(msg)
     if wanted and not named:
         msg = f"The bundle has no cell {wanted!r}. It has {listed}."

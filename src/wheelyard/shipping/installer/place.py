@@ -50,7 +50,7 @@ class Place:
 @contextlib.contextmanager
 def hold(path: Path) -> Iterator[Place]:
     """Hold an environment alone; remove what a killed run left beside it, and our own."""
-    path = Path(os.path.abspath(path))
+    path = Path(os.path.realpath(path))  # a link to it stays a link
     if str(path) in _SYSTEM or (path.exists() and not path.is_dir()):
         msg = f"{path} is no place for an environment. Name a new folder, or one of python -m venv."
         raise UsageError(msg)

@@ -17,13 +17,15 @@ from packaging.version import Version
 from wheelyard.model.cell import Cell, PythonVersion, TorchBuild
 from wheelyard.model.matrix import parse_machine
 from wheelyard.shipping.bundle import write_bundle
-from wheelyard.shipping.parts import BundledCell, OurWheel, installer, make_members, read_wheel
+from wheelyard.shipping.parts import BundledCell, OurWheel, installer, make_members
+from wheelyard.shipping.wheel import read_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wheelyard.shipping.bundle import Written
-    from wheelyard.shipping.parts import BundledWheel
+    from wheelyard.shipping.interpreter import PackedInterpreter
+    from wheelyard.shipping.wheel import BundledWheel
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 SMOKE = """\
@@ -65,6 +67,7 @@ def make_bundle(
         others: Sequence[Path] = (),
         part_size: int | None = None,
         earlier: tuple[str, frozenset[str]] | None = None,
+        interpreter: PackedInterpreter | None = None,
     ) -> Written:
         source = f"broken = {broken}\nversion = {version!r}\n".encode()
         ours = make_wheel(
@@ -92,6 +95,7 @@ def make_bundle(
                     record=b"{}\n",
                 ),
             ),
+            interpreter=interpreter,
         )
         members = make_members(
             [cell],
