@@ -95,6 +95,10 @@ def _run_for_users(arguments: argparse.Namespace, env: Mapping[str, str]) -> Non
             from wheelyard.cli import finding
 
             finding.find(arguments, env)
+        case "get":
+            from wheelyard.cli import getting
+
+            getting.get(arguments, env)
         case command:
             from wheelyard.cli import bundling
 

@@ -64,6 +64,8 @@ class Places:
     """Download upstream wheels that nobody has looked at, and look."""
     trust_index: bool = False
     """Believe an index that is new, or that lost wheels."""
+    has_index: bool = False
+    """Whoever only takes from an index means one that is there."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,6 +140,7 @@ def _read_indexes(
                 settings=workshop.indexes,
                 memory=workshop.cache / "network" / "published",
                 trusting=places.trust_index,
+                must_exist=places.has_index,
             ).read(names, known=known)
             for url in places.indexes
         )

@@ -116,7 +116,13 @@ def make_parser() -> argparse.ArgumentParser:
     doctor.add_argument(
         "--python", type=Path, metavar="PYTHON", help="the environment to look into, too"
     )
-    doctor.add_argument("--language", choices=("en", "zh"), help="default: that of the locale")
+    doctor.add_argument(
+        "--lang",
+        "--language",
+        dest="language",
+        choices=("en", "zh"),
+        help="default: that of the locale",
+    )
     add("schema", "Print the JSON schema of recipe and matrix files.")
     return parser
 
@@ -171,7 +177,9 @@ def _add_user_commands(add: object) -> None:
     get = add("get", "Find the best combination for this machine and install it.")
     _add_question(get)
     get.set_defaults(here=True)
-    get.add_argument("--into", type=Path, required=True, metavar="ENV")
+    get.add_argument(
+        "--into", type=Path, metavar="ENV", help="a new or existing one; default: the active one"
+    )
     _add_installing(get)
     install = add("install", "Install a bundle without network, all or nothing.")
     install.add_argument("bundle", type=Path, help="the archive, a part of it, or its folder")

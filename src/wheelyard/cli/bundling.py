@@ -1,12 +1,10 @@
-"""Commands that carry wheels to where they are used: bundle, get, install, uninstall."""
+"""Commands that carry wheels to where there is no network: bundle, install, uninstall."""
 
 from __future__ import annotations
 
 import contextlib
 import re
 import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wheelyard.cli.output import print_json, print_lines
@@ -24,12 +22,12 @@ from wheelyard.errors import (
 )
 from wheelyard.machine.disk import readable_size
 from wheelyard.shipping.installer import flow
-from wheelyard.shipping.installer.machine import ask_python
 from wheelyard.shipping.installer.problems import InstallError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from wheelyard.finding.answer import Answer, Fit
 
@@ -53,7 +51,7 @@ def bundle(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
 
     part_size = None if arguments.parts is None else parse_size(arguments.parts)
     workshop = open_workshop(arguments, open_farm(arguments), env)
-    with _told():
+    with installing():
         earlier = None if arguments.base is None else open_bundle(arguments.base)
     question, found = ask_about(arguments, workshop, None)
     fits = _chosen(found, several=bool(arguments.python or arguments.torch))
@@ -77,7 +75,7 @@ def bundle(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     )
     signature = None
     if arguments.sign is not None:
-        with _told():
+        with installing():
             opened = open_bundle(written.paths[0], arguments.base)
         signature = sign_bundle(opened.sums_text, key=arguments.sign, path=output, env=env)
     if arguments.json:
@@ -118,44 +116,9 @@ def _chosen(found: Answer, *, several: bool) -> Sequence[Fit]:
     return fits
 
 
-def get(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
-    """Find, download, check and install, with a receipt for `uninstall`."""
-    from wheelyard.bundling import Collector  # noqa: PLC0415
-    from wheelyard.cli.finding import ask_about, make_resolver  # noqa: PLC0415
-    from wheelyard.machine.gpu import find_driver  # noqa: PLC0415
-    from wheelyard.model.cell import PythonVersion  # noqa: PLC0415
-    from wheelyard.shipping.bundle import write_folder  # noqa: PLC0415
-    from wheelyard.toolchain.interpreters import find_interpreter  # noqa: PLC0415
-
-    python = arguments.into / "bin" / "python"
-    if python.exists() and not arguments.python:
-        with _told():
-            arguments.python = [ask_python(python)["version"]]
-    workshop = open_workshop(arguments, open_farm(arguments), env)
-    question, found = ask_about(arguments, workshop, find_driver(env))
-    (fit,) = _chosen(found, several=False)
-    _say(f"best for this machine: {fit.cell.identifier}")
-    if not python.exists():
-        wanted = PythonVersion.parse(str(fit.cell.python))
-        python = find_interpreter(wanted, env).executable
-    collector = Collector(
-        workshop=workshop,
-        resolver=make_resolver(workshop),
-        question=question,
-        transfers=make_transfers(),
-    )
-    members = collector.collect([fit])
-    scratch = workshop.cache / "bundled"
-    with tempfile.TemporaryDirectory(dir=scratch, prefix="get-") as folder:
-        write_folder(members, Path(folder))
-        order = _order(arguments, bundle=Path(folder), python=python)
-        with _told():
-            flow.install(order, _say)
-
-
 def install(arguments: argparse.Namespace, _env: Mapping[str, str]) -> None:
     """Install a bundle, or only verify it."""
-    with _told():
+    with installing():
         if arguments.verify:
             flow.verify(
                 arguments.bundle, _say, base=arguments.base, allowed=arguments.allowed_signers
@@ -164,11 +127,12 @@ def install(arguments: argparse.Namespace, _env: Mapping[str, str]) -> None:
         if arguments.into is None:
             msg = "Name the environment to install into: --into ENV, a new or an existing folder."
             raise UsageError(msg)
-        order = _order(arguments, bundle=arguments.bundle, python=arguments.python)
+        order = make_order(arguments, bundle=arguments.bundle, python=arguments.python)
         flow.install(order, _say)
 
 
-def _order(arguments: argparse.Namespace, *, bundle: Path, python: Path | None) -> flow.Order:
+def make_order(arguments: argparse.Namespace, *, bundle: Path, python: Path | None) -> flow.Order:
+    """Return what the options of `install`, or of `get`, ask of the installer."""
     return flow.Order(
         bundle=bundle,
         into=arguments.into,
@@ -184,7 +148,7 @@ def _order(arguments: argparse.Namespace, *, bundle: Path, python: Path | None) 
 
 def uninstall(arguments: argparse.Namespace, _env: Mapping[str, str]) -> None:
     """Take out of an environment what was put in last."""
-    with _told():
+    with installing():
         flow.uninstall(arguments.into, _say)
 
 
@@ -199,7 +163,7 @@ def parse_size(text: str) -> int:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def installing() -> Iterator[None]:
     """Turn what the installer says into errors of ours, with the same exit code."""
     try:
         yield
@@ -211,4 +175,4 @@ def _say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-COMMANDS = {"bundle": bundle, "get": get, "install": install, "uninstall": uninstall}
+COMMANDS = {"bundle": bundle, "install": install, "uninstall": uninstall}

@@ -2,51 +2,43 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
-import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import uv
+
+from wheelyard.doctor.extensions import extension_lines
 from wheelyard.doctor.line import Line
+from wheelyard.doctor.remedies import pip, uninstall
 from wheelyard.errors import MachineError, ProcessError, UnknownNameError
 from wheelyard.finding.cuda_versions import still_run_by
-from wheelyard.model.cell import TorchBuild
+from wheelyard.finding.environment import read_environment
 from wheelyard.model.possibility import reason_driver_too_old
 from wheelyard.model.releases import default_torch_build, torch_release, torch_releases
 from wheelyard.run import run
 from wheelyard.toolchain.installed_toolkits import find_installed_toolkits
-from wheelyard.toolchain.torch_environment import read_torch_build
-from wheelyard.wheels.smoke import installed_versions
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
+    from pathlib import Path
 
     from packaging.version import Version
 
-    from wheelyard.model.cell import Machine
+    from wheelyard.finding.environment import Environment
+    from wheelyard.model.cell import Machine, TorchBuild
 
-_ASK = (
-    "import json, platform, sysconfig; print(json.dumps("
-    "[platform.python_version(), sysconfig.get_path('platlib'), sysconfig.get_path('purelib')]))"
-)
 _RUNTIME = re.compile(
     r"nvidia-(?:cuda-|cublas|cudnn|cufft|curand|cusolver|cusparse|nccl|nvjitlink)"
 )
 _SUFFIX = re.compile(r"-cu(\d\d)$")
-_OURS = re.compile(r"cu(?P<cuda>\d{3})\.torch(?P<torch>\d+\.\d+\.\d+)")
 _HEADERS = ("nccl.h", "cudnn.h")
-
-
-def find_environment(env: Mapping[str, str]) -> Path | None:
-    """Return the Python of the active environment, or the one on PATH."""
-    for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
-        python = Path(env.get(variable) or "/nonexistent", "bin", "python")
-        if python.exists():
-            return python
-    found = shutil.which("python3", path=env.get("PATH", ""))
-    return None if found is None else Path(found)
+_UNMET = re.compile(
+    r"The package `(?P<name>[^`]+)` requires `(?P<wanted>[^`]+)`, but (?P<found>.+)"
+)
+_TOLD = ("torch", "setuptools")
+_MANY = 6
+"""So many unmet requirements are told one by one."""
 
 
 def environment_lines(
@@ -54,46 +46,36 @@ def environment_lines(
 ) -> Iterator[Line]:
     """Yield what is found in the environment of ``python``; what is missing there is no fault."""
     try:
-        answer = json.loads(run([python, "-I", "-c", _ASK], env=env).output)
-    except (ProcessError, MachineError, OSError, ValueError) as error:
-        finding = f"{python} does not run: {str(error).partition(chr(10))[0]}"
-        yield Line(status="warn", subject="environment", finding=finding)
+        environment = read_environment(python, env)
+    except MachineError as error:
+        yield Line(status="warn", subject="environment", finding=str(error))
         return
-    version, *folders = answer
-    sites = tuple(Path(folder) for folder in dict.fromkeys(folders))
-    installed = installed_versions(sites)
-    finding = f"Python {version} at {python}, {len(installed)} distributions"
+    count = len(environment.installed)
+    finding = f"Python {environment.version} at {python}, {count} distributions"
     yield Line(status="ok", subject="environment", finding=finding)
-    torch = yield from _torch(python, sites[0], installed, driver=driver, machine=machine)
-    yield from _mixed_runtimes(python, installed, torch)
-    yield from _namesake(python, sites[0], installed)
-    yield from _extensions_of_other_torches(installed, torch)
-    yield from _setuptools(python, installed, torch)
-    yield from _headers(sites, env, root)
-
-
-def _pip(python: Path, *words: str) -> str:
-    return shlex.join([str(python), "-m", "pip", *words])
+    torch = yield from _torch(environment, driver=driver, machine=machine)
+    yield from _toolkit(torch, env, root)
+    yield from _mixed_runtimes(environment, torch)
+    yield from extension_lines(environment, torch)
+    yield from _setuptools(environment, torch)
+    yield from _unmet(environment, env)
+    yield from _headers(environment.sites, env, root)
 
 
 def _torch(
-    python: Path,
-    site: Path,
-    installed: Mapping[str, Version],
-    *,
-    driver: str | None,
-    machine: Machine,
+    environment: Environment, *, driver: str | None, machine: Machine
 ) -> Generator[Line, None, TorchBuild | None]:
     """Tell of the torch, and return its build where it has CUDA."""
-    if "torch" not in installed:
-        return None
-    public = installed["torch"].public
     try:
-        build, text = read_torch_build(site)
+        found = environment.torch()
     except MachineError as error:
-        remedy = _pip(python, "install", "--force-reinstall", f"torch=={public}")
+        public = environment.installed["torch"].public
+        remedy = pip(environment, "install", "--reinstall", f"torch=={public}")
         yield Line(status="warn", subject="torch", finding=str(error), remedy=remedy)
         return None
+    if found is None:
+        return None
+    build, text = found
     reason = None if driver is None else _too_old(build, driver)
     if reason is not None and driver is not None:
         having = [default_torch_build(one.version, machine) for one in torch_releases()]
@@ -102,11 +84,30 @@ def _torch(
         remedy = ""
         if still:
             finding += f" It still runs torch {still[-1]}."
-            remedy = _pip(python, "install", f"torch=={still[-1].version}")
+            remedy = pip(environment, "install", f"torch=={still[-1].version}")
         yield Line(status="warn", subject="torch", finding=finding, remedy=remedy)
         return build
-    yield Line(status="ok", subject="torch", finding=f"{text}, CUDA {build.cuda}")
+    runtime = " and ".join(map(str, environment.runtime()))
+    finding = f"{text}, CUDA {build.cuda}"
+    finding += f", runtime wheels {runtime}" if runtime else ""
+    yield Line(status="ok", subject="torch", finding=finding)
     return build
+
+
+def _toolkit(torch: TorchBuild | None, env: Mapping[str, str], root: Path) -> Iterator[Line]:
+    """Tell of a toolkit that extensions would be compiled with here, and torch was not."""
+    toolkits = find_installed_toolkits(env, root=root)
+    if torch is None or not toolkits or toolkits[0].version == torch.cuda:
+        return
+    first = toolkits[0]
+    fitting = [one.path for one in toolkits if one.version == torch.cuda]
+    finding = (
+        f"{first.full_version} at {first.path} comes first, torch {torch} was built with CUDA "
+        f"{torch.cuda}: what pip compiles here fails or does not load"
+    )
+    remedy = f"export CUDA_HOME={shlex.quote(str(fitting[0]))}" if fitting else ""
+    finding += "" if fitting else "; wheelyard build brings the right one"
+    yield Line(status="warn", subject="CUDA toolkit", finding=finding, remedy=remedy)
 
 
 def _too_old(build: TorchBuild, driver: str) -> str | None:
@@ -126,11 +127,9 @@ def _runtime_major(name: str, version: Version) -> int | None:
     return version.major if name.startswith("nvidia-cuda-") else None
 
 
-def _mixed_runtimes(
-    python: Path, installed: Mapping[str, Version], torch: TorchBuild | None
-) -> Iterator[Line]:
+def _mixed_runtimes(environment: Environment, torch: TorchBuild | None) -> Iterator[Line]:
     majors: dict[int, list[str]] = {}
-    for name, version in installed.items():
+    for name, version in environment.installed.items():
         major = _runtime_major(name, version)
         if major is not None:
             majors.setdefault(major, []).append(name)
@@ -141,48 +140,44 @@ def _mixed_runtimes(
     listed = " and ".join(str(major) for major in sorted(majors))
     finding = f"runtime wheels of CUDA {listed} are mixed: {', '.join(others)}"
     finding += "" if torch is None else f"; torch {torch} needs those of CUDA {wanted}"
-    remedy = _pip(python, "uninstall", "-y", *others)
+    remedy = uninstall(environment, *others)
     yield Line(status="warn", subject="CUDA runtime", finding=finding, remedy=remedy)
 
 
-def _namesake(python: Path, site: Path, installed: Mapping[str, Version]) -> Iterator[Line]:
-    """The index has an apex that is somebody else's."""
-    if "apex" not in installed or (site / "apex" / "optimizers").is_dir():
-        return
-    finding = f"apex {installed['apex']} is another project of that name, not NVIDIA's"
-    remedy = f"{_pip(python, 'uninstall', '-y', 'apex')} && wheelyard find apex --here"
-    yield Line(status="warn", subject="apex", finding=finding, remedy=remedy)
-
-
-def _extensions_of_other_torches(
-    installed: Mapping[str, Version], torch: TorchBuild | None
-) -> Iterator[Line]:
-    if torch is None:
-        return
-    for name, version in sorted(installed.items()):
-        match = _OURS.match(version.local or "")
-        if match is None:
-            continue
-        own = TorchBuild.parse(f"{match['torch']}+cu{match['cuda']}")
-        if own != torch:
-            finding = f"{version} is for torch {own}, and {torch} is installed"
-            remedy = f"wheelyard find {name} --here --torch {torch}"
-            yield Line(status="warn", subject=name, finding=finding, remedy=remedy)
-
-
-def _setuptools(
-    python: Path, installed: Mapping[str, Version], torch: TorchBuild | None
-) -> Iterator[Line]:
-    if torch is None or "setuptools" not in installed:
+def _setuptools(environment: Environment, torch: TorchBuild | None) -> Iterator[Line]:
+    found = environment.installed.get("setuptools")
+    if torch is None or found is None:
         return
     try:
         wanted = torch_release(torch.version).setuptools
     except UnknownNameError:
         return
-    if not wanted.contains(installed["setuptools"], prereleases=True):
-        finding = f"{installed['setuptools']}, torch {torch.version} needs {wanted}"
-        remedy = _pip(python, "install", f"setuptools{wanted}")
+    if not wanted.contains(found, prereleases=True):
+        finding = f"{found}, torch {torch.version} needs {wanted}"
+        remedy = pip(environment, "install", f"setuptools{wanted}")
         yield Line(status="warn", subject="setuptools", finding=finding, remedy=remedy)
+
+
+def _unmet(environment: Environment, env: Mapping[str, str]) -> Iterator[Line]:
+    """Tell which requirements of what is installed are not met, as uv finds them."""
+    command = [uv.find_uv_bin(), "pip", "check", "--python", str(environment.python)]
+    try:
+        output = run([*command, "--no-config"], env={**env, "UV_NO_PROGRESS": "1"}).output
+    except ProcessError as error:
+        output = error.tail
+    found = [match for line in output.splitlines() if (match := _UNMET.match(line))]
+    # what torch needs of setuptools is told from the facts, for a torch that does not say it, too
+    found = [match for match in found if (match["name"], match["wanted"][:10]) != _TOLD]
+    for match in found[:_MANY]:
+        having = match["found"].removesuffix(" is installed").strip("`")
+        having = "nothing" if "not installed" in having else having
+        finding = f"needs {match['wanted']}, and has {having}"
+        remedy = pip(environment, "install", match["wanted"])
+        yield Line(status="warn", subject=match["name"], finding=finding, remedy=remedy)
+    if len(found) > _MANY:
+        finding = f"{len(found) - _MANY} more requirements are not met"
+        remedy = pip(environment, "check")
+        yield Line(status="warn", subject="environment", finding=finding, remedy=remedy)
 
 
 def _headers(sites: tuple[Path, ...], env: Mapping[str, str], root: Path) -> Iterator[Line]:

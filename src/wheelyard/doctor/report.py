@@ -7,21 +7,21 @@ import json
 import platform
 import re
 import sys
-import textwrap
 import unicodedata
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from wheelyard.doctor import chinese
-from wheelyard.doctor.environment import environment_lines, find_environment
+from wheelyard.doctor.environment import environment_lines
 from wheelyard.doctor.line import Line, Status
 from wheelyard.errors import MachineError, ProcessError, WheelyardError
+from wheelyard.finding.environment import find_environment
 from wheelyard.machine.compilers import find_gxx
 from wheelyard.machine.cores import usable_cores
 from wheelyard.machine.disk import free_bytes, readable_size
 from wheelyard.machine.folders import cache_folder
-from wheelyard.machine.gpu import find_driver
+from wheelyard.machine.gpu import driver_cuda, find_driver
 from wheelyard.machine.libc import find_libc
 from wheelyard.machine.memory import available_memory
 from wheelyard.machine.namespaces import SandboxLevel, find_sandbox
@@ -49,6 +49,8 @@ _WIDTH = 80
 _LITTLE_MEMORY = 8 * 10**9
 _LITTLE_DISK = 20 * 10**9
 _OLDEST_GLIBC = (2, 28)
+# closing punctuation does not begin a line
+_WORD = re.compile(r"(?:[^\s\u2e80-\uffef]+|[\u2e80-\uffef])[，。；：、）]*\s*")  # noqa: RUF001
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
 
 
@@ -217,13 +219,14 @@ def _gpus(env: Mapping[str, str], root: Path) -> Iterator[Line]:
     if not driver.gpus:
         finding = "the driver is loaded, but no GPU can be used"
         yield Line(status="warn", subject="GPU", finding=finding, remedy="nvidia-smi")
-    yield _driver(driver.version)
+    yield _driver(driver.version, cuda=driver_cuda(env))
 
 
-def _driver(version: str) -> Line:
+def _driver(version: str, *, cuda: str) -> Line:
+    made_for = f", made for CUDA {cuda}" if cuda else ""
     cudas = [cuda for cuda in _torch_cudas() if reason_driver_too_old(cuda, driver=version) is None]
     if cudas:
-        finding = f"{version}, runs wheels of CUDA up to {cudas[-1]}"
+        finding = f"{version}{made_for}, runs wheels of CUDA up to {cudas[-1]}"
         return Line(status="ok", subject="driver", finding=finding)
     finding = f"{version}, too old for every CUDA release of torch"
     return Line(status="warn", subject="driver", finding=finding)
@@ -279,6 +282,11 @@ def _environment(env: Mapping[str, str], root: Path, python: Path | None) -> Ite
 def _settings(settings: Sequence[tuple[str, str, str]]) -> Iterator[Line]:
     for name, value, origin in settings:
         yield Line(status="ok", subject=name, finding=f"{mask_url(value)} ({origin})")
+    if not any(word in name for name, _, _ in settings for word in ("prox", "indexes")):
+        finding = "none configured; GitHub and the index are asked directly"
+        yield Line(
+            status="ok", subject="proxies", finding=finding, remedy="wheelyard doctor network"
+        )
 
 
 def _install(*, debian: str, fedora: str) -> str:
@@ -317,15 +325,20 @@ def _padded(text: str, width: int) -> str:
     return text + " " * (width - _columns(text))
 
 
+def _wrapped(text: str, width: int) -> list[str]:
+    """Break a text at spaces, and between letters where a script has none."""
+    rows, row = [], ""
+    for word in _WORD.findall(text):
+        if row and _columns(row + word.rstrip()) > width:
+            rows.append(row.rstrip())
+            row = ""
+        row += word
+    return [*rows, row.rstrip()]
+
+
 def _rows(line: Line, head: str) -> list[str]:
     indent = " " * _columns(head)
-    wrapped = textwrap.wrap(
-        line.finding,
-        width=_WIDTH - len(indent),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    first, *others = wrapped or [""]
+    first, *others = _wrapped(line.finding, _WIDTH - len(indent))
     rows = [f"{head}{first}".rstrip(), *(f"{indent}{row}" for row in others)]
     return [*rows, f"{indent}$ {line.remedy}"] if line.remedy else rows
 

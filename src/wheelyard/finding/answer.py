@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from wheelyard.finding.explaining import explain, lacks_platform
+from wheelyard.finding.explaining import explain, lacks_platform, names
 from wheelyard.finding.resolution import GLIBC_OF_UV, Conflict, Resolved
 from wheelyard.model.possibility import reason_driver_too_old, reasons_impossible
+from wheelyard.model.releases import default_torch_build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from packaging.requirements import Requirement
     from packaging.utils import NormalizedName
 
     from wheelyard.finding.offer import Offer
@@ -69,6 +71,8 @@ class LeftOut:
 
     cell: Cell
     reason: str
+    impossible: bool = False
+    """There is no such torch for that Python, whatever is asked for."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,25 +114,20 @@ def answer(
     offers: Mapping[Cell, Offers],
     resolver: Resolver,
     *,
-    say: Callable[[str], None] = lambda _text: None,
+    tell: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Answer:
-    """Resolve every cell that may fit, and say of each other one why it does not."""
+    """Resolve every cell that may fit, and say of each other one why it does not.
+
+    ``tell`` hears how many cells are settled, of how many that have to be resolved.
+    """
     asker = _Asker(question, offers, resolver)
-    refused = {cell: asker.why_not(cell) for cell in question.cells}
-    open_cells = [cell for cell, reason in refused.items() if not reason]
-    left_out = [LeftOut(cell=cell, reason=reason) for cell, reason in refused.items() if reason]
-    fits: list[Fit] = []
-    conflicts: dict[Cell, Conflict] = {}
-    # the first alone: the others then find its pages in uv's cache
-    for number, batch in enumerate((open_cells[:1], open_cells[1:])):
-        with concurrent.futures.ThreadPoolExecutor(max_workers=PARALLEL) as pool:
-            for cell, found in zip(batch, pool.map(asker.resolve, batch), strict=True):
-                if isinstance(found, Resolved):
-                    fits.append(Fit(cell=cell, resolved=found))
-                else:
-                    conflicts[cell] = found
-        if number == 0 and len(open_cells) > 1:
-            say(f"asking for {len(open_cells)} combinations")
+    left_out = [item for cell in question.cells if (item := asker.refusal(cell)) is not None]
+    refused = {item.cell for item in left_out}
+    found = asker.settle([cell for cell in question.cells if cell not in refused], tell)
+    fits = [
+        Fit(cell=cell, resolved=one) for cell, one in found.items() if isinstance(one, Resolved)
+    ]
+    conflicts = {cell: one for cell, one in found.items() if isinstance(one, Conflict)}
     left_out += [
         LeftOut(cell=cell, reason=explain(conflict, ours=resolver.ours))
         for cell, conflict in conflicts.items()
@@ -156,29 +155,58 @@ class _Asker:
         self._resolver = resolver
         self._texts = [str(requirement) for requirement in question.requirements]
 
-    def why_not(self, cell: Cell) -> str:
-        """Say what speaks against the cell before anything is resolved; nothing if nothing does."""
-        reasons = [*reasons_impossible(cell)]
+    def refusal(self, cell: Cell) -> LeftOut | None:
+        """Say what speaks against the cell before anything is resolved."""
+        impossible = " ".join(reasons_impossible(cell))
+        reason = impossible or self._why_not(cell)
+        if not reason:
+            return None
+        return LeftOut(cell=cell, reason=reason, impossible=bool(impossible))
+
+    def _why_not(self, cell: Cell) -> str:
         if self._question.driver is not None:
-            reasons.append(
-                reason_driver_too_old(cell.torch.cuda, driver=self._question.driver) or ""
-            )
+            too_old = reason_driver_too_old(cell.torch.cuda, driver=self._question.driver)
+            if too_old is not None:
+                return too_old
         if cell.python.free_threaded and str(cell.python) not in self._resolver.pythons:
-            reasons.append(
+            return (
                 f"Dependencies of a free-threaded Python are resolved where there is one "
                 f"(uv python install {cell.python})."
             )
-        for requirement in self._question.requirements:
-            name = canonicalize_name(requirement.name)
-            if name in self._resolver.ours:
-                reasons.append(self._why_none(name, cell))
+        asked = dict.fromkeys(canonicalize_name(one.name) for one in self._question.requirements)
+        reasons = [self._why_none(name, cell) for name in asked if name in self._resolver.ours]
         return " ".join(reason for reason in reasons if reason)
+
+    def settle(
+        self, cells: Sequence[Cell], tell: Callable[[int, int], None]
+    ) -> dict[Cell, Resolved | Conflict]:
+        """Resolve every cell, in the order of the cells.
+
+        The first is asked alone: the others then find its pages in uv's cache. Then one of each
+        kind, because a conflict that torch and wheels of ours have no part in is that of all others
+        of the kind.
+        """
+        found: dict[Cell, Resolved | Conflict] = {}
+        first_of_kind = {_kind(cell): cell for cell in reversed(cells)}
+        general: dict[object, Conflict] = {}
+        for batch in (cells[:1], tuple(first_of_kind.values()), cells):
+            found |= {cell: general[_kind(cell)] for cell in batch if _kind(cell) in general}
+            waiting = [cell for cell in batch if cell not in found]
+            with concurrent.futures.ThreadPoolExecutor(max_workers=PARALLEL) as pool:
+                for cell, one in zip(waiting, pool.map(self.resolve, waiting), strict=True):
+                    found[cell] = one
+                    if isinstance(one, Conflict) and not self._concerns_torch(one):
+                        general[_kind(cell)] = one
+                    tell(len(found), len(cells))
+        tell(len(cells), len(cells))
+        return {cell: found[cell] for cell in cells}
+
+    def _concerns_torch(self, conflict: Conflict) -> bool:
+        return not names(conflict).isdisjoint({"torch", *self._resolver.ours})
 
     def _why_none(self, name: NormalizedName, cell: Cell) -> str:
         """Say why no version of ours that is asked for is for this cell."""
-        (requirement,) = [
-            one for one in self._question.requirements if canonicalize_name(one.name) == name
-        ][:1]
+        requirement = self._asked(name)[0]
         offers = self._offers[cell].of(name)
         if any(requirement.specifier.contains(one.version, prereleases=True) for one in offers):
             return ""
@@ -195,6 +223,9 @@ class _Asker:
         known = ", ".join(str(one.version.public) for one in offers)
         return f"There is no recipe for {requirement}" + (f" (there is {known})." if known else ".")
 
+    def _asked(self, name: NormalizedName) -> list[Requirement]:
+        return [one for one in self._question.requirements if canonicalize_name(one.name) == name]
+
     def resolve(self, cell: Cell) -> Resolved | Conflict:
         """Take what exists if that goes together, then what needs least to be made."""
         offers = self._offers[cell].offers
@@ -210,8 +241,7 @@ class _Asker:
             found = self._ask(cell, chosen, glibc=self._question.glibc)
             if isinstance(found, Resolved):
                 return found
-        assert found is not None
-        return found
+        return found or self._ask(cell, offers, glibc=self._question.glibc)
 
     def _may_do(self, offers: Sequence[Offer]) -> bool:
         """Whether every project of ours that is asked for by name has an offer."""
@@ -231,11 +261,13 @@ class _Asker:
         return self._resolver.resolve(texts, cell, offers=offers, glibc=glibc)
 
     def held_back(self, fit: Fit, glibc: tuple[int, int]) -> tuple[HeldBack, ...]:
-        """Say why newer versions of ours were not taken."""
+        """Say why newer versions of ours were not taken, where that was not asked for."""
         found = []
         for taken in fit.resolved.ours:
             newest = self._offers[fit.cell].of(taken.name)[0]
-            if newest.version <= taken.version:
+            specifiers = [one.specifier for one in self._asked(taken.name)]
+            may = all(one.contains(newest.version, prereleases=True) for one in specifiers)
+            if newest.version <= taken.version or not may:
                 continue
             pin = f"{newest.name}=={newest.version}"
             again = self._ask(fit.cell, self._offers[fit.cell].offers, glibc=glibc, pins=[pin])
@@ -265,3 +297,9 @@ class _Asker:
             at = newer.index(middle)
             newer = newer[: at + 1] if isinstance(found, Resolved) else newer[at + 1 :]
         return newer[0]
+
+
+def _kind(cell: Cell) -> object:
+    """What cells share that are resolved from the same indexes for the same Python."""
+    is_default = default_torch_build(cell.torch.version, cell.machine) == cell.torch
+    return cell.python, None if is_default else cell.torch.cuda

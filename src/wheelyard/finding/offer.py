@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
     from wheelyard.model.job import Job
+    from wheelyard.model.platform import PlatformFloor
 
 
 class Origin(StrEnum):
@@ -75,12 +76,11 @@ def gpus_lacking(offer: Offer, gpus: Iterable[GpuArch]) -> tuple[str, ...]:
     return tuple(str(gpu) for gpu in gpus if run_on(gpu, code).how is not How.NATIVE)
 
 
-def would_be_wheel(job: Job, *, glibc: tuple[int, int]) -> tuple[str, bytes]:
+def would_be_wheel(job: Job, *, floor: PlatformFloor) -> tuple[str, bytes]:
     """Return filename and METADATA of the wheel that a job would make, as far as is known."""
     cell, version = job.cell, job.version
     name = str(version.recipe).replace("-", "_")
-    oldest = min(glibc, (2, 28))
-    platform = f"manylinux_{oldest[0]}_{oldest[1]}_{cell.machine}"
+    platform = f"{floor}_{cell.machine}"
     build = f"-{version.revision}" if version.revision else ""
     tags = f"{cell.python.python_tag}-{cell.python.abi_tag}-{platform}"
     requires = [job.torch_requirement, *version.contents.requires_with(cell.torch.cuda)]

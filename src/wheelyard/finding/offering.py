@@ -107,7 +107,7 @@ def gather(question: Question, workshop: Workshop, places: Places) -> dict[Cell,
                 everything=(
                     *_of_yard(found.catalogue.records, cell, workshop),
                     *_published(found.published, jobs[cell], metadata),
-                    *(_would_be(gap, question, workshop) for gap in gaps[cell]),
+                    *(_would_be(gap, workshop) for gap in gaps[cell]),
                 ),
                 gpu_archs=question.gpu_archs,
                 refused=refused[cell],
@@ -208,10 +208,10 @@ def _gpu_archs(wheel: PublishedWheel, job: Job) -> tuple[str, ...] | None:
     )
 
 
-def _would_be(gap: Gap, question: Question, workshop: Workshop) -> Offer:
+def _would_be(gap: Gap, workshop: Workshop) -> Offer:
     """Return the wheel that the job would give, by adopting or building it."""
     job = gap.job
-    filename, metadata = would_be_wheel(job, glibc=question.glibc)
+    filename, metadata = would_be_wheel(job, floor=workshop.farm.matrix.floor_of(job.version))
     origins = {GapState.adoptable: Origin.upstream, GapState.candidate: Origin.candidate}
     origin = origins.get(gap.state, Origin.build)
     effort = job.version.build.effort.total(len(job.gpu_archs)) if origin is Origin.build else 60.0

@@ -16,7 +16,7 @@ from packaging.version import Version
 
 from wheelyard.errors import FetchError, ProcessError
 from wheelyard.model.releases import default_torch_build
-from wheelyard.network.children import uv_environment, with_pytorch_index
+from wheelyard.network.children import pytorch_index, uv_environment, with_pytorch_index
 from wheelyard.network.uv_config import resolving_config, resolving_environment
 from wheelyard.network.uv_indexes import run_uv
 
@@ -61,6 +61,8 @@ class Resolved:
 
     packages: Mapping[NormalizedName, Pinned]
     ours: tuple[Offer, ...]
+    torch_index: str = ""
+    """The index that torch comes from, where it is not the user's own."""
 
     def version(self, name: str) -> Version | None:
         found = self.packages.get(canonicalize_name(name))
@@ -109,7 +111,10 @@ class Resolver:
             if conflict is not None and _SOURCE_ONLY.search(conflict.text):
                 # some projects publish no wheel at all; what they hold is seen when it is built
                 conflict = self._run(place, cell, glibc=glibc, only_wheels=False)
-            return conflict or _read_pylock(place / "pylock.toml", offers)
+            if conflict is not None:
+                return conflict
+            resolved = _read_pylock(place / "pylock.toml", offers)
+            return dataclasses.replace(resolved, torch_index=self._torch_index(cell))
 
     def _run(
         self, place: Path, cell: Cell, *, glibc: tuple[int, int], only_wheels: bool
@@ -127,7 +132,11 @@ class Resolver:
             run_uv([*command, "requirements.in"], env=self._child_env(cell), cwd=place)
         except ProcessError as error:
             if _UNSOLVED not in error.tail:
-                msg = f"The dependencies for {cell.identifier} could not be resolved.\n{error.tail}"
+                msg = (
+                    f"The dependencies for {cell.identifier} could not be resolved:\n"
+                    f"{error.tail.rstrip()}\nIf the index cannot be reached, `wheelyard doctor "
+                    "network` measures every way to it."
+                )
                 raise FetchError(msg) from error
             return Conflict(text=error.tail)
         return None
@@ -135,10 +144,15 @@ class Resolver:
     def _child_env(self, cell: Cell) -> dict[str, str]:
         child = uv_environment(self.settings, self.env, resolving=True)
         child = resolving_environment(child)
-        if default_torch_build(cell.torch.version, cell.machine) != cell.torch:
+        if self._torch_index(cell):
             child = with_pytorch_index(child, self.settings, label=cell.torch.cuda.label)
             child["UV_INDEX_STRATEGY"] = "unsafe-best-match"
         return child
+
+    def _torch_index(self, cell: Cell) -> str:
+        if default_torch_build(cell.torch.version, cell.machine) == cell.torch:
+            return ""
+        return pytorch_index(self.settings, label=cell.torch.cuda.label)
 
 
 def _torch(cell: Cell) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
+import unicodedata
 
 import pytest
 
-from wheelyard.doctor import chinese, environment, report
+from wheelyard.doctor import chinese, environment, extensions, report
 from wheelyard.doctor.line import Line
 from wheelyard.doctor.report import to_text
 
@@ -46,6 +47,21 @@ FINDINGS = [
     ),
     "apex 0.9.10.dev0 is another project of that name, not NVIDIA's",
     "2.8.3+cu130.torch2.11.0 is for torch 2.11.0+cu130, and 2.10.0+cu128 is installed",
+    (
+        "2.8.3+cu12torch2.6cxx11abifalse is for torch 2.6 with CUDA 12, C++11 ABI FALSE, "
+        "and 2.11.0+cu130 is installed"
+    ),
+    "grouped-gemm and nv-grouped-gemm both brought grouped_gemm_backend.so, one over the other",
+    "2.11.0+cu130, CUDA 13.0, runtime wheels 13.0.96",
+    "580.65.06, made for CUDA 13.0, runs wheels of CUDA up to 13.2",
+    (
+        "12.4.1 at /usr/local/cuda comes first, torch 2.11.0+cu130 was built with CUDA 13.0: "
+        "what pip compiles here fails or does not load; wheelyard build brings the right one"
+    ),
+    "needs einops, and has nothing",
+    "needs setuptools<80,>=77, and has 82.0.0",
+    "7 more requirements are not met",
+    "none configured; GitHub and the index are asked directly",
     "99.0, torch 2.11.0 needs <82",
     "none here; builds take it from torch's lock",
     "not found",
@@ -60,7 +76,7 @@ def test_no_english_sentence_is_left(finding: str) -> None:
 
 
 def test_every_phrase_that_the_diagnosis_has_is_known() -> None:
-    source = inspect.getsource(report) + inspect.getsource(environment)
+    source = "".join(map(inspect.getsource, (report, environment, extensions)))
     texts = re.findall(r"finding \+?= \(?f?\"([^\"]+)\"", source)
     assert len(texts) > 15
     for text in texts:
@@ -85,6 +101,16 @@ def test_columns_are_aligned_whatever_the_language() -> None:
     assert first == "正常  磁盘         /cache 剩余 5.0 GB"
     assert second == "缺少  Python 3.12  没有带头文件的 CPython"
     assert page.endswith("缺少 1 项，需要留意 0 项。\n")
+
+
+def test_no_line_is_wider_than_the_page() -> None:
+    finding = "grouped-gemm and nv-grouped-gemm both brought grouped_gemm.so, one over the other"
+    lines = (Line(status="warn", subject="nv-grouped-gemm", finding=f"{finding}; {finding}"),)
+    page = to_text(lines, in_chinese=True).splitlines()
+    assert len(page) > 4
+    for row in page:
+        wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in row)
+        assert len(row) + wide <= 80, row
 
 
 @pytest.mark.parametrize(("locale", "answer"), [("zh_CN.UTF-8", True), ("C.UTF-8", False)])

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wheelyard.doctor.environment import environment_lines, find_environment
+from wheelyard.doctor.environment import environment_lines
+from wheelyard.finding.environment import find_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,10 +28,13 @@ class Environment:
         self.python = folder / "bin" / "python"
         (self.site,) = folder.glob("lib/python*/site-packages")
 
-    def has(self, name: str, version: str, *files: str) -> None:
+    def has(self, name: str, version: str, *files: str, requires: str = "") -> None:
         info = self.site / f"{name.replace('-', '_')}-{version}.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+        lines += [f"Requires-Dist: {requires}"] if requires else []
+        (info / "METADATA").write_text("\n".join([*lines, "", ""]))
+        (info / "RECORD").write_text("".join(f"{file},,\n" for file in files))
         for file in files:
             (self.site / file).parent.mkdir(parents=True, exist_ok=True)
             (self.site / file).write_text("")
@@ -40,10 +44,17 @@ class Environment:
         text = f"__version__ = {version!r}\ncuda: Optional[str] = {cuda!r}\n"
         (self.site / "torch" / "version.py").write_text(text)
 
+    def has_toolkit(self, version: str) -> None:
+        folder = self.folder / "no-root" / "usr" / "local" / f"cuda-{version.rpartition('.')[0]}"
+        for file in ("bin/nvcc", "include/cuda_runtime.h"):
+            (folder / file).parent.mkdir(parents=True)
+            (folder / file).write_text("")
+        (folder / "version.json").write_text(f'{{"cuda": {{"version": "{version}"}}}}')
+
     def lines(self, *, driver: str | None = None) -> dict[str, Line]:
         found = environment_lines(
             self.python,
-            {"PATH": ""},
+            {"PATH": "", "HOME": str(self.folder)},
             driver=driver,
             machine="x86_64",
             root=self.folder / "no-root",
@@ -64,7 +75,7 @@ def test_environment_with_nothing_wrong_has_no_warning(environment: Environment)
     environment.has("setuptools", "80.9.0")
     lines = environment.lines(driver="580.65.06")
     assert {line.status for line in lines.values()} == {"ok"}
-    assert lines["torch"].finding == "2.11.0+cu130, CUDA 13.0"
+    assert lines["torch"].finding == "2.11.0+cu130, CUDA 13.0, runtime wheels 13.0.96"
     assert lines["cudnn.h"].finding.endswith("nvidia/cudnn/include/cudnn.h")
 
 
@@ -73,7 +84,11 @@ def test_torch_without_cuda_is_the_wrong_build(environment: Environment) -> None
     line = environment.lines()["torch"]
     assert line.status == "warn"
     assert "was built without CUDA" in line.finding
-    assert line.remedy == f"{environment.python} -m pip install --force-reinstall torch==2.11.0"
+    python = environment.python
+    assert line.remedy == f"uv pip install --python {python} --reinstall torch==2.11.0"
+    environment.has("pip", "25.0")
+    line = environment.lines()["torch"]
+    assert line.remedy == f"{python} -m pip install --force-reinstall torch==2.11.0"
 
 
 def test_torch_that_the_driver_cannot_run_is_told_with_one_that_it_can(
@@ -84,7 +99,7 @@ def test_torch_that_the_driver_cannot_run_is_told_with_one_that_it_can(
     assert line.status == "warn"
     assert "550.54.14 is too old for CUDA 13.0" in line.finding
     assert "It still runs torch 2.10.0+cu128" in line.finding
-    assert line.remedy.endswith("install torch==2.10.0")
+    assert line.remedy.endswith(" torch==2.10.0")
 
 
 def test_runtimes_of_two_cudas_are_named_with_those_to_remove(environment: Environment) -> None:
@@ -95,7 +110,8 @@ def test_runtimes_of_two_cudas_are_named_with_those_to_remove(environment: Envir
     environment.has("nvidia-cudnn-cu12", "9.10.2.21")
     line = environment.lines()["CUDA runtime"]
     assert "CUDA 12 and 13 are mixed: nvidia-cublas-cu12, nvidia-cudnn-cu12" in line.finding
-    assert line.remedy.endswith("pip uninstall -y nvidia-cublas-cu12 nvidia-cudnn-cu12")
+    assert line.remedy.startswith("uv pip uninstall --python ")
+    assert line.remedy.endswith(" nvidia-cublas-cu12 nvidia-cudnn-cu12")
 
 
 def test_apex_of_the_index_is_a_namesake(environment: Environment) -> None:
@@ -103,7 +119,7 @@ def test_apex_of_the_index_is_a_namesake(environment: Environment) -> None:
     line = environment.lines()["apex"]
     assert line.status == "warn"
     assert "apex 0.9.10.dev0 is another project of that name" in line.finding
-    assert "uninstall -y apex" in line.remedy
+    assert line.remedy.endswith(" apex && wheelyard find apex --here")
 
 
 def test_extension_for_another_torch_is_told(environment: Environment) -> None:
@@ -112,6 +128,65 @@ def test_extension_for_another_torch_is_told(environment: Environment) -> None:
     line = environment.lines()["flash-attn"]
     assert "is for torch 2.11.0+cu130, and 2.10.0+cu128 is installed" in line.finding
     assert line.remedy == "wheelyard find flash-attn --here --torch 2.10.0+cu128"
+
+
+@pytest.mark.parametrize(
+    ("local", "fits"),
+    [
+        ("cu13torch2.11cxx11abiTRUE", True),
+        ("cu12torch2.11cxx11abiTRUE", False),
+        ("cu13torch2.10cxx11abiTRUE", False),
+        ("cu13torch2.11cxx11abiFALSE", False),
+    ],
+)
+def test_upstreams_extension_for_another_torch_cuda_or_abi_is_told(
+    environment: Environment,
+    local: str,
+    fits: bool,  # noqa: FBT001
+) -> None:
+    environment.has_torch("2.11.0+cu130", "13.0")
+    environment.has("flash-attn", f"2.8.3+{local}")
+    assert ("flash-attn" not in environment.lines()) is fits
+
+
+def test_two_projects_that_brought_one_module_are_told(environment: Environment) -> None:
+    environment.has("grouped-gemm", "0.3.0", "grouped_gemm_backend.so")
+    environment.has("nv-grouped-gemm", "1.1.4.post8", "grouped_gemm_backend.so")
+    line = environment.lines()["nv-grouped-gemm"]
+    assert line.finding.startswith("grouped-gemm and nv-grouped-gemm both brought ")
+    assert line.remedy.endswith(
+        "grouped-gemm nv-grouped-gemm && wheelyard find nv-grouped-gemm --here"
+    )
+
+
+def test_requirements_that_are_not_met_are_told_with_what_is_there(
+    environment: Environment,
+) -> None:
+    environment.has("megatron-core", "0.15.3", requires="setuptools<80")
+    environment.has("setuptools", "81.0")
+    environment.has("mamba-ssm", "2.3.0", requires="einops")
+    lines = environment.lines()
+    assert lines["megatron-core"].finding == "needs setuptools<80, and has 81.0"
+    assert lines["megatron-core"].remedy.endswith(" 'setuptools<80'")
+    assert lines["mamba-ssm"].finding == "needs einops, and has nothing"
+
+
+def test_many_unmet_requirements_do_not_fill_the_page(environment: Environment) -> None:
+    for number in range(9):
+        environment.has(f"needy{number}", "1.0", requires="nothing-like-it")
+    assert "3 more requirements are not met" in environment.lines()["environment"].finding
+
+
+def test_toolkit_that_torch_was_not_built_with_is_told(environment: Environment) -> None:
+    environment.has_torch("2.11.0+cu130", "13.0")
+    environment.has_toolkit("12.4.1")
+    line = environment.lines()["CUDA toolkit"]
+    assert "torch 2.11.0+cu130 was built with CUDA 13.0" in line.finding
+    assert (line.remedy, "wheelyard build" in line.finding) == ("", True)
+    environment.has_toolkit("13.0.2")
+    line = environment.lines()["CUDA toolkit"]
+    assert line.remedy.startswith("export CUDA_HOME=")
+    assert line.remedy.endswith("/usr/local/cuda-13.0")
 
 
 def test_setuptools_that_torch_does_not_take_is_told(environment: Environment) -> None:

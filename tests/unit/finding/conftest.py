@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wheelyard.cli.updating import wanted_locks
 from wheelyard.farm import load_farm
+from wheelyard.planning.locks import wanted_locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable

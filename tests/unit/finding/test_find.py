@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import pytest
 from wheelyard.yard.store import store_wheel
 
 if TYPE_CHECKING:
+    import contextlib
     import subprocess
     from collections.abc import Callable
     from pathlib import Path
@@ -146,6 +148,99 @@ def test_driver_that_is_too_old_leaves_out_what_it_cannot_run(
     assert [fit["cell"] for fit in answer["fits"]] == ["cp312-torch2.8.0-cu128-x86_64"]
     (left_out,) = answer["left_out"]
     assert "550.54.14 is too old for CUDA 13.0: it needs 580" in left_out["reason"]
+
+
+def test_answer_for_people_fits_eighty_columns_but_for_commands(
+    wheelyard: Wheelyard,
+    write_recipe: Write,
+    publish: Write,
+    finish_farm: Callable[[], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    write_recipe("probe-a", {"1.0": ["shared>=1"], "2.0": ["shared>=2"]})
+    publish("shared", "1.5")
+    publish("shared", "2.5")
+    publish("above", "1.0", "shared<2", "probe-a", "torch>=2.10")
+    done = wheelyard("find", "above", "--farm", finish_farm(), "--yard", tmp_path / "none", *X86)
+    assert done.returncode == 0, done.stderr
+    commands = ("  wheelyard build --job ", "  uv pip install ")
+    rows = [row for row in done.stdout.splitlines() if not row.startswith(commands)]
+    assert max(map(len, rows)) <= 80
+    assert rows[1].startswith("cp312-torch2.11.0-cu130-x86_64  build 1 (")
+    assert "not cp312, cp311 x torch 2.8.0+cu128:" in rows
+    assert "  probe-a 1.0  to be built" in rows
+    assert "  not probe-a 2.0, because" in rows
+    assert "    probe-a>=2.0 depends on shared>=2" in rows
+    assert f"there is no yard in {tmp_path / 'none'} yet" in done.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_folder_that_is_no_yard_is_refused(
+    wheelyard: Wheelyard, write_recipe: Write, publish: Write, finish_farm: Callable[[], Path]
+) -> None:
+    del publish
+    write_recipe("probe-a", {"1.0": []})
+    farm = finish_farm()
+    done = wheelyard("find", "probe-a", "--farm", farm, "--yard", farm)
+    assert done.returncode == 14
+    assert f"There is no yard in {farm}" in done.stderr
+
+
+def test_index_that_is_not_there_is_an_error_and_not_an_empty_one(
+    wheelyard: Wheelyard,
+    write_recipe: Write,
+    publish: Write,
+    finish_farm: Callable[[], Path],
+    tmp_path: Path,
+    serve_folder: Callable[[Path], contextlib.AbstractContextManager[str]],
+) -> None:
+    del publish
+    write_recipe("probe-a", {"1.0": []})
+    with serve_folder(tmp_path / "wheels") as url:
+        words = ("find", "probe-a", "--farm", finish_farm(), "--index", f"{url}typo/simple/")
+        done = wheelyard(*words, "--yard", tmp_path / "none", *X86)
+    assert done.returncode == 7
+    assert f"There is no index at {url}typo/simple/. The URL of one ends" in done.stderr
+
+
+NVIDIA_SMI = """\
+#!/bin/sh
+case "$1" in
+--query-gpu=*) echo "NVIDIA H100 80GB HBM3, 9.0, 550.54.14, 81559 MiB";;
+"") echo "| NVIDIA-SMI 550.54.14    Driver Version: 550.54.14    CUDA Version: 12.4 |";;
+esac
+"""
+
+
+def test_machine_is_shown_with_what_its_driver_still_runs(
+    wheelyard: Wheelyard,
+    write_recipe: Write,
+    publish: Write,
+    finish_farm: Callable[[], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    del publish
+    write_recipe("probe-a", {"1.0": []})
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text(NVIDIA_SMI)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("WHEELYARD_PYTHONS", sys.executable)
+    words = ("find", "probe-a", "--here", "--farm", finish_farm(), "--yard", tmp_path / "none")
+    done = wheelyard(*words)
+    assert done.returncode == 0, done.stderr
+    driver = "550.54.14 (made for CUDA 12.4), runs all of CUDA 12.x and older"
+    assert driver in " ".join(done.stdout.split())
+    assert "The driver is too old for torch 2.11.0+cu130." in done.stdout
+    assert "It still runs torch 2.8.0+cu128." in done.stdout
+    told = json.loads(wheelyard(*words, "--json").stdout)
+    assert told["here"]["driver_cuda"] == "12.4"
+    assert told["here"]["gpus"] == [{"arch": "9.0", "name": "NVIDIA H100 80GB HBM3"}]
+    assert {fit["cell"].partition("-")[2] for fit in told["fits"]} == {"torch2.8.0-cu128-x86_64"}
 
 
 def test_unknown_version_of_ours_is_told_with_those_there_are(

@@ -79,6 +79,21 @@ def test_the_guides_combination_takes_transformer_engine_2_9(
     assert versions(fit)["transformer-engine-torch"] == "2.9.0"
 
 
+def test_the_guides_combination_with_lts_needs_nothing_of_ours(
+    find: Callable[..., dict[str, Any]],
+) -> None:
+    asked = "megatron-core[mlm,lts]==0.15.3"
+    (fit,) = find(asked, "--python", "3.11", "--torch", "2.6.0")["fits"]
+    assert (fit["works_now"], fit["ours"]) == (True, [])
+    assert fit["packages"]["megatron-core"] == "0.15.3"
+
+
+def test_setuptools_bounds_of_two_projects_are_named(find: Callable[..., dict[str, Any]]) -> None:
+    asked = ("megatron-core[dev]==0.15.3", "setuptools>=80", "transformer-engine-torch==2.9.0")
+    (left_out,) = find(*asked, "--python", "3.11", "--torch", "2.6.0", code=5)["left_out"]
+    assert "megatron-core[dev]==0.15.3 depends on setuptools<80" in left_out["reason"]
+
+
 def test_mamba_ssm_and_a_newer_flashinfer_do_not_go_together(
     find: Callable[..., dict[str, Any]],
 ) -> None:
