@@ -16,6 +16,7 @@ import pytest
 sys.path.insert(0, os.fspath(Path(__file__).parent))
 
 from chromium import open_page
+from faults.reporting import pytest_addoption, pytest_configure
 from github import GithubDouble
 from native import compile_source, fatbin, link, write_torch_site
 from redist import change_small_site, serve, write_small_site
@@ -31,7 +32,17 @@ if TYPE_CHECKING:
     from redist import Site
 
 
-__all__ = ["killed_at", "make", "make_report_fixture", "s3_env", "s3_server", "snapshot", "yard"]
+__all__ = [
+    "killed_at",
+    "make",
+    "make_report_fixture",
+    "pytest_addoption",
+    "pytest_configure",
+    "s3_env",
+    "s3_server",
+    "snapshot",
+    "yard",
+]
 
 
 @pytest.fixture(scope="session")

@@ -31,13 +31,21 @@ exit codes: 0 done, 1 error, 2 usage, 3 bad recipe or matrix, 4 unknown name, 5 
 """
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Leaves the texts as they are, and room for the longest command beside its help."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog)
+        self._action_max_length = len("    completion")
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     parser = argparse.ArgumentParser(
         prog="wheelyard",
         description="Build, check, test and serve CUDA extension wheels.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=wheelyard.__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -118,7 +126,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument(
         "--lang",
-        "--language",
         dest="language",
         choices=("en", "zh"),
         help="default: that of the locale",
