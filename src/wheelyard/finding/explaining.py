@@ -40,7 +40,9 @@ def explain(conflict: Conflict, *, ours: Iterable[str] = ()) -> str:
             told = _with_nearest(fact, ours) + (tags if _OTHER_PLATFORM in fact else "")
             if told not in facts and not _is_known(fact, ours):
                 facts.append(told)
-    return "; ".join(facts) or " ".join(conflict.text.split())
+    # what was asked for is known, unless that alone is the conflict
+    telling = [fact for fact in facts if not fact.startswith("you require ")] or facts
+    return "; ".join(telling) or " ".join(conflict.text.split())
 
 
 def _with_nearest(fact: str, ours: frozenset[str]) -> str:
@@ -75,7 +77,7 @@ def _facts(sentence: str) -> list[str]:
     return [
         fact.strip()
         for fact in re.split(r" and (?=\S+ (?:depends|has no)|you require|all versions)", because)
-        if fact.strip() and "we can conclude" not in fact and not fact.startswith("you require")
+        if fact.strip() and "we can conclude" not in fact
     ]
 
 

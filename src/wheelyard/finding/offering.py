@@ -234,4 +234,5 @@ def _would_be(gap: Gap, workshop: Workshop) -> Offer:
         gpu_archs=tuple(str(arch) for arch in job.gpu_archs),
         index_url=workshop.yard.index_url(job.index_label),
         effort=effort,
+        doubt=gap.note if gap.state is GapState.unknown else "",
     )
