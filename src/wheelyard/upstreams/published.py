@@ -98,8 +98,6 @@ class IndexReader:
             raise FetchError(msg) from error
 
     def _project(self, name: NormalizedName, *, is_listed: bool) -> tuple[PublishedWheel, ...]:
-        if self._trusting and not is_listed:
-            return ()
         base = urljoin(self.url, f"{name}/")
         try:
             files = self._either(
