@@ -35,6 +35,7 @@ ROOMS = (
         {"survey"},
         {"stages"},
         {"missing"},
+        {"drafting"},
         {"pipeline"},
     ),
     *({"scheduling"}, {"engines"}, {"doctor"}, {"cli"}, {"__main__"}),

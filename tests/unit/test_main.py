@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wheelyard import __main__ as program
+from wheelyard.cli.arguments import make_parser
 from wheelyard.errors import BuildError, WheelyardError
 
 if TYPE_CHECKING:
@@ -31,6 +33,17 @@ def wait(arguments, env):
 program._run = wait
 sys.exit(program.main(["list"]))
 """
+
+
+@pytest.mark.parametrize("name", [*program._PLACES])
+def test_every_place_of_a_command_is_a_function(name: str) -> None:
+    module, function = program._PLACES[name].split(".")
+    assert callable(getattr(importlib.import_module(f"wheelyard.cli.{module}"), function))
+
+
+def test_every_command_has_a_place() -> None:
+    action = make_parser()._subparsers._group_actions[0]  # type: ignore[union-attr]
+    assert {*(action.choices or ()), "list --yard"} == {*program._PLACES}
 
 
 def _fail(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:

@@ -85,6 +85,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     text = "Compile a job's most telling units only, to see whether it would build; no wheel."
     _add_what_to_build(add("probe", text, cell, making))
+    _add_new(add, cell, making)
     _add_fill(add)
     _add_wheel_commands(add)
     _add_yard_commands(add)
@@ -118,6 +119,16 @@ def make_parser() -> argparse.ArgumentParser:
 def _add_what_to_build(build: argparse.ArgumentParser) -> None:
     build.add_argument("recipe", nargs="?", help="for example causal-conv1d")
     build.add_argument("--job", metavar="ID", help="this very job, in place of recipe and cell")
+
+
+def _add_new(add: object, *parents: argparse.ArgumentParser) -> None:
+    assert callable(add)
+    text = "Write a recipe for a package that has none, build it, and say what is left to do."
+    new = add("new", text, *parents)
+    new.add_argument("name", nargs="?", help="of a source distribution on the Python index")
+    new.add_argument("--git", metavar="URL", help="take this repository in place of the index")
+    new.add_argument("--ref", metavar="REF", help="with --git: a tag, a branch or a commit")
+    new.add_argument("--no-build", action="store_true", help="only write the files")
 
 
 def _add_selection(command: argparse.ArgumentParser) -> None:

@@ -65,7 +65,10 @@ def _try_here(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     _show_report(report, path, stored, as_json=arguments.json)
     if arguments.on_gpu and report.level is not TestLevel.ran_on_gpu:
         archs = " ".join(stored.record.gpu_archs)
-        msg = f"{arguments.identifier} has code for {archs}, and none of the GPUs here is one."
+        msg = (
+            f"{arguments.identifier} was imported and not run: none of the GPUs here is one of "
+            f"those that it has code for ({archs}), or its smoke.py has no cases yet."
+        )
         raise MachineError(msg)
 
 
@@ -234,13 +237,3 @@ def _find(yard: Yard, identifier: str) -> StoredWheel:
         msg = f"The yard {yard.path} has no {identifier!r}. It has:\n  {known}"
         raise UnknownNameError(msg)
     return found
-
-
-COMMANDS = {
-    "clean": clean,
-    "explain": explain,
-    "index": index,
-    "log": log,
-    "page": page,
-    "smoke": smoke,
-}

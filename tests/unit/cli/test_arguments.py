@@ -14,7 +14,7 @@ from wheelyard.model.record import TestLevel
 
 COMMANDS = (
     *("accept", "adopt", "build", "check", "clean", "doctor", "explain", "fetch", "fill", "import"),
-    *("index", "lint", "list", "log", "matrix", "page", "plan", "probe", "prune", "publish"),
+    *("index", "lint", "list", "log", "matrix", "new", "page", "plan", "probe", "prune", "publish"),
     *("remove", "schema", "show", "smoke", "update", "verify", "yank"),
 )
 
