@@ -325,11 +325,21 @@ def _add_making(group: argparse._ArgumentGroup) -> None:
     """Add what ``fill`` hands on to each of its builds."""
     group.add_argument(
         "--toolkit",
-        choices=("auto", "installed", "index", "redistributable"),
+        choices=("auto", "installed", "index", "redistributable", "image"),
         default="auto",
         help="where the CUDA toolkit comes from",
     )
     group.add_argument("--sandbox", choices=("bubblewrap", "unshare", "none"))
+    group.add_argument(
+        "--container",
+        metavar="IMAGE",
+        help="build in this manylinux image; none: on this machine (default: as the matrix says)",
+    )
+    group.add_argument(
+        "--container-engine",
+        metavar="ENGINE",
+        help="as for cibuildwheel: docker, podman, or 'podman; create_args: --memory=8g'",
+    )
     group.add_argument(
         "--compile-cache",
         choices=("sccache", "ccache", "none"),

@@ -54,6 +54,8 @@ def open_workshop(arguments: argparse.Namespace, farm: Farm, env: Mapping[str, s
         foreign_python=_find_python(getattr(arguments, "env", None), env),
         compile_cache=getattr(arguments, "compile_cache", "sccache"),
         shared_cache=getattr(arguments, "shared_cache", None),
+        container=getattr(arguments, "container", None),
+        container_engine=getattr(arguments, "container_engine", None),
         network=tuple(getattr(arguments, "network", ())),
     )
     yard = open_yard(yard_folder(arguments, farm, env))
