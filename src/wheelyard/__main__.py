@@ -23,6 +23,7 @@ _PLACES = {
     "build": "building.build",
     "check": "checking.check",
     "clean": "yarding.clean",
+    "completion": "completing.completion",
     "doctor": "diagnosing.doctor",
     "explain": "yarding.explain",
     "fetch": "fetching.fetch",

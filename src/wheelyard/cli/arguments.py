@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from pathlib import Path
 
 import wheelyard
+from wheelyard.cli.examples import epilog
 from wheelyard.model.cell import MACHINES
 
 LEVELS = ("imported", "ran-on-gpu")
@@ -16,18 +18,36 @@ HERE = Path()
 
 _EPILOG = """\
 examples:
-  wheelyard list                                   what can be built
-  wheelyard build causal-conv1d                    the best cell for this machine
-  wheelyard build causal-conv1d --python 3.12 --torch 2.11.0 --cuda 13.0 --gpu-archs 9.0
-  wheelyard fill '*-cp312-*' --deadline 5h         build what is missing, many jobs at once
-  wheelyard matrix causal-conv1d                   cells: wanted, or impossible with the reason
-  wheelyard explain causal-conv1d-1.7.0-cp312-torch2.11.0-cu130-x86_64
+  # what can be built
+  wheelyard list
 
-exit codes: 0 done, 1 error, 2 usage, 3 bad recipe or matrix, 4 unknown name, 5 impossible cell,
-6 machine lacks something, 7 not fetched, 8 wrong bytes, 9 patch, 10 compile, 11 repair, 12 check,
-13 smoke test, 14 yard, 15 disk, 16 lock missing or stale, 17 some jobs of a fill failed,
-18 deadline of a fill, 19 target of publishing, 130 interrupted
+  # the best cell for this machine; then all that is missing, many jobs at once
+  wheelyard build causal-conv1d
+  wheelyard fill '*-cp312-*' --deadline 5h
+
+  # which cells there are, and why not the others
+  wheelyard matrix causal-conv1d --impossible
+
+  # will this wheel load here?
+  wheelyard check some.whl --here
+
+`wheelyard COMMAND --help` has examples of each.
+
+exit codes:
+  0 done, 1 error, 2 usage, 3 bad recipe or matrix, 4 unknown name,
+  5 impossible cell, 6 machine lacks something, 7 not fetched, 8 wrong bytes,
+  9 patch, 10 compile, 11 repair, 12 check, 13 smoke test, 14 yard, 15 disk,
+  16 lock missing or stale, 17 some jobs of a fill failed,
+  18 deadline of a fill, 19 target of publishing, 130 interrupted
 """
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Leaves the texts as they are, and room for the longest command beside its help."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog)
+        self._action_max_length = len("    completion")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -36,7 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="wheelyard",
         description="Build, check, test and serve CUDA extension wheels.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=wheelyard.__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -44,15 +64,23 @@ def make_parser() -> argparse.ArgumentParser:
     cell = _cell()
     making = _making()
 
-    def add(name: str, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        parents = (common, *parents)
-        return commands.add_parser(name, help=text, description=text, parents=parents)
+    def add(
+        name: str, text: str, *parents: argparse.ArgumentParser, shared: object = common
+    ) -> argparse.ArgumentParser:
+        assert isinstance(shared, argparse.ArgumentParser)
+        return commands.add_parser(
+            name,
+            help=text,
+            description=textwrap.fill(text, width=78),
+            epilog=epilog(name),
+            formatter_class=_Help,
+            parents=(shared, *parents),
+        )
 
-    commands.add_parser(
+    add(
         "list",
-        help="Show what can be built, or with --yard what was.",
-        description="Show what can be built: recipes and their versions. With --yard, the wheels.",
-        parents=(_common(yard_alone=True),),
+        "Show what can be built: recipes and their versions. With --yard, the wheels.",
+        shared=_common(yard_alone=True),
     )
     matrix = add("matrix", "Show the cells: wanted ones, and impossible ones with the reason.")
     matrix.add_argument("recipe", nargs="?", help="only this recipe")
@@ -108,11 +136,18 @@ def make_parser() -> argparse.ArgumentParser:
         "what", nargs="*", help="compile, foreign, requirements, sandbox, sources, toolkits, ..."
     )
     clean.add_argument("--all", action="store_true", help="everything but the yard")
+    clean.add_argument("--dry-run", action="store_true", help="only say what would go")
     doctor = add("doctor", "Say what this machine can build, and what it lacks.")
     doctor.add_argument(
         "part", nargs="?", choices=("network",), help="measure the mirrors and proxies instead"
     )
     add("schema", "Print the JSON schema of recipe and matrix files.")
+    text = "Print the script that lets a shell complete the words of wheelyard."
+    completion = add("completion", text)
+    completion.add_argument("shell", choices=("bash", "fish", "zsh"))
+    completion.add_argument("words", nargs="*", metavar="WORD", help="with --current: before it")
+    text = "print what a word may become that begins so, as the scripts ask"
+    completion.add_argument("--current", metavar=":TEXT", help=text)
     return parser
 
 

@@ -6,17 +6,20 @@ import datetime as dt
 import json
 import logging
 import shutil
+import sys
 from typing import TYPE_CHECKING, assert_never
 
 from wheelyard.cli.output import print_json, print_lines, print_table
 from wheelyard.cli.probing import print_probe
 from wheelyard.cli.session import open_farm, open_workshop, opened_yard
 from wheelyard.errors import InputFileError, MachineError, UnknownNameError
+from wheelyard.files import disk_errors
 from wheelyard.folders import remove_tree
 from wheelyard.machine.disk import readable_size
 from wheelyard.machine.folders import cache_folder
 from wheelyard.machine.gpu import find_driver
 from wheelyard.model.record import Adopted, Built, TestLevel, TestReport, machine_label
+from wheelyard.model.words import nearest
 from wheelyard.planning.naming import job_named
 from wheelyard.planning.plan import expand_matrix
 from wheelyard.survey import survey
@@ -27,7 +30,7 @@ from wheelyard.yard.reports import add_report
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from wheelyard.survey import Survey
@@ -207,22 +210,43 @@ def log(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
 
 
 def clean(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
-    """Show what the caches hold; delete the parts that are named."""
+    """Show what the caches hold and what would go; delete the parts that are named."""
     cache = cache_folder(env)
     parts = {path.name: path for path in sorted(cache.glob("*")) if path.is_dir()}
-    wanted = list(parts) if arguments.all else arguments.what
+    wanted = list(parts) if arguments.all else list(dict.fromkeys(arguments.what))
     unknown = [name for name in wanted if name not in parts]
     if unknown:
-        msg = f"The cache {cache} has no part {unknown[0]!r}. It has: {', '.join(parts)}."
+        has = f"It has: {', '.join(parts)}." if parts else "It is empty."
+        msg = f"The cache {cache} has no part {unknown[0]!r}.{nearest(unknown[0], parts)} {has}"
         raise UnknownNameError(msg)
-    rows = [(name, readable_size(_size(path))) for name, path in parts.items()]
-    print_table(("PART", "SIZE"), rows)
-    for name in wanted:
-        remove_tree(parts[name])
-        print_lines(f"deleted {parts[name]}")
+    sizes = {name: _size(path) for name, path in parts.items()}
+    if arguments.json:
+        gone = [] if arguments.dry_run else _remove_parts(parts[name] for name in wanted)
+        print_json({"cache": str(cache), "deleted": gone, "sizes": sizes})
+        return
+    shown = wanted or list(parts)
+    rows = [(name, readable_size(sizes[name])) for name in shown]
+    print_table(("PART", "SIZE"), [*rows, ("all", readable_size(sum(sizes[it] for it in shown)))])
     if not wanted:
         free = readable_size(shutil.disk_usage(cache).free) if cache.exists() else "?"
         print_lines("", f"{cache}; {free} free. Delete with `wheelyard clean PART...` or --all.")
+        return
+    print_lines("")
+    if arguments.dry_run:
+        print_lines(*(f"would delete {parts[name]}" for name in wanted))
+    for path in () if arguments.dry_run else (parts[name] for name in wanted):
+        print_lines(*(f"deleted {gone}" for gone in _remove_parts((path,))))
+
+
+def _remove_parts(paths: Iterable[Path]) -> list[str]:
+    """Remove these folders; the table of their sizes is on the screen by then."""
+    sys.stdout.flush()
+    gone = []
+    for path in paths:
+        with disk_errors(path):
+            remove_tree(path)
+        gone.append(str(path))
+    return gone
 
 
 def _size(folder: Path) -> int:

@@ -13,7 +13,19 @@ from wheelyard.cli.arguments import LEVELS, make_parser
 from wheelyard.model.record import TestLevel
 
 COMMANDS = (
-    *("accept", "adopt", "build", "check", "clean", "doctor", "explain", "fetch", "fill", "import"),
+    *(
+        "accept",
+        "adopt",
+        "build",
+        "check",
+        "clean",
+        "completion",
+        "doctor",
+        "explain",
+        "fetch",
+        "fill",
+        "import",
+    ),
     *("index", "lint", "list", "log", "matrix", "new", "page", "plan", "probe", "prune", "publish"),
     *("remove", "schema", "show", "smoke", "update", "verify", "yank"),
 )

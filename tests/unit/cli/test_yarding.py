@@ -179,6 +179,25 @@ def test_clean_shows_the_parts_of_the_cache_and_deletes_those_named(
     assert not (tmp_path / "cache" / "torch").exists()
 
 
+def test_sizes_of_what_goes_are_shown_first_and_a_dry_run_shows_no_more(
+    wheelyard: Run, tmp_path: Path
+) -> None:
+    for name, size in (("compile", 3000), ("work", 5000)):
+        (tmp_path / "cache" / name).mkdir(parents=True)
+        (tmp_path / "cache" / name / "file").write_bytes(b"x" * size)
+    dry = wheelyard("clean", "work", "compile", "--dry-run")
+    assert [line.split() for line in dry.stdout.splitlines()[:4]] == [
+        ["PART", "SIZE"],
+        *(["work", "5.0", "kB"], ["compile", "3.0", "kB"], ["all", "8.0", "kB"]),
+    ]
+    assert f"would delete {tmp_path / 'cache' / 'work'}" in dry.stdout
+    assert (tmp_path / "cache" / "work" / "file").exists()
+    done = wheelyard("clean", "work", "--json")
+    assert json.loads(done.stdout)["deleted"] == [str(tmp_path / "cache" / "work")]
+    assert json.loads(done.stdout)["sizes"] == {"compile": 3000, "work": 5000}
+    assert not (tmp_path / "cache" / "work").exists()
+
+
 def test_clean_of_an_unknown_part_names_the_known_ones_and_deletes_nothing(
     wheelyard: Run, tmp_path: Path
 ) -> None:
