@@ -102,6 +102,11 @@ def shipped_farm() -> Path:
     return packed if packed.is_dir() or not _is_farm(checkout) else checkout
 
 
+def is_packed(folder: Path) -> bool:
+    """Whether it is a farm inside wheelyard's own distribution, where nothing may be written."""
+    return folder.is_relative_to(Path(__file__).parent)
+
+
 def _is_farm(folder: Path) -> bool:
     return (folder / "matrix.toml").is_file() and (folder / "recipes").is_dir()
 

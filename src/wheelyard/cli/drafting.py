@@ -15,7 +15,7 @@ from packaging.version import InvalidVersion, Version
 from wheelyard.cli.building import show_outcome
 from wheelyard.cli.choosing import choose_job
 from wheelyard.cli.output import print_json, print_lines, print_table
-from wheelyard.cli.session import open_workshop
+from wheelyard.cli.session import open_own_farm, open_workshop
 from wheelyard.cli.telling import make_progress
 from wheelyard.cli.updating import is_current, write_lock
 from wheelyard.drafting.draft import Effort, first_draft
@@ -24,7 +24,7 @@ from wheelyard.drafting.project import read_project
 from wheelyard.drafting.trial import recipe_of, try_draft
 from wheelyard.drafting.writing import wrapped, write_recipe, write_smoke_test
 from wheelyard.errors import BuildError, UsageError, WheelyardError
-from wheelyard.farm import bring_shared, farm_around, load_farm, make_farm
+from wheelyard.farm import bring_shared, load_farm, shipped_farm
 from wheelyard.files import create_file, disk_errors, replace_file
 from wheelyard.lint import lint_farm
 from wheelyard.model.record import Built
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from wheelyard.drafting.project import Project
     from wheelyard.farm import Farm
     from wheelyard.model.job import Job
+    from wheelyard.model.recipe import Recipe
     from wheelyard.pipeline import Outcome
     from wheelyard.progress import Progress
     from wheelyard.workshop import Workshop
@@ -55,7 +56,7 @@ _WIDTH = 100
 
 def new(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Write recipe, smoke test and locks of one version; build it, and say what is left to do."""
-    farm = _own_farm(arguments)
+    farm = open_own_farm(arguments)
     workshop = open_workshop(arguments, farm, env)
     progress = make_progress()
     draft, project = _read(arguments, workshop, progress)
@@ -72,22 +73,6 @@ def new(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     _show(draft, paths, outcome, workshop, as_json=arguments.json)
     if failed is not None:
         raise failed
-
-
-def _own_farm(arguments: argparse.Namespace) -> Farm:
-    """Load the farm that the recipe is for; make one where ``--farm`` names nothing yet."""
-    folder = arguments.farm or farm_around(Path.cwd())
-    if folder is None:
-        msg = (
-            "There is no farm around this folder, and the one that ships with wheelyard is only "
-            "read. Name a folder for recipes of your own, which is made if it is not there: "
-            f"`wheelyard new {arguments.name or '--git URL'} --farm DIR`."
-        )
-        raise UsageError(msg)
-    folder = folder.absolute()
-    if not folder.exists() or not any(folder.iterdir()):
-        make_farm(folder)
-    return load_farm(folder)
 
 
 def _read(
@@ -121,10 +106,16 @@ def _read(
             name=name,
             version=version,
             source=_source_table(source),
-            house=read_house(workshop.farm.recipes),
+            house=read_house((*workshop.farm.recipes, *_shipped_recipes(workshop.farm))),
             tree=tree,
         )
     return draft, project
+
+
+def _shipped_recipes(farm: Farm) -> tuple[Recipe, ...]:
+    """Return recipes that are known to be good, for a farm that has few."""
+    shipped = shipped_farm()
+    return () if shipped == farm.folder else load_farm(shipped).recipes
 
 
 def _version(text: str | None) -> Version | None:

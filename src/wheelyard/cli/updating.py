@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wheelyard.cli.output import print_json, print_lines
-from wheelyard.cli.session import open_farm, open_workshop
+from wheelyard.cli.session import open_own_farm, open_workshop
 from wheelyard.errors import LockError, UnknownNameError, UsageError
 from wheelyard.files import disk_errors, replace_file
 from wheelyard.model.cell import MACHINES, TorchBuild
@@ -45,7 +45,7 @@ def update(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
 
         update_releases(arguments, env)
         return
-    farm = open_farm(arguments)
+    farm = open_own_farm(arguments)
     workshop = open_workshop(arguments, farm, env)
     wanted = _select(farm, arguments)
     made = []

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 def test_outside_a_farm_a_folder_has_to_be_named(wheelyard: Run) -> None:
     done = wheelyard("new", "anything")
     assert done.returncode == 2
-    assert "`wheelyard new anything --farm DIR`" in done.stderr
+    assert "`wheelyard new ... --farm DIR`" in done.stderr
+
+
+def test_locks_are_made_in_a_farm_of_one_s_own_only(wheelyard: Run) -> None:
+    done = wheelyard("update")
+    assert done.returncode == 2
+    assert "only read" in done.stderr
 
 
 def test_a_recipe_that_is_there_stays_as_it_is(wheelyard: Run, probe_farm: Path) -> None:

@@ -204,7 +204,7 @@ def test_clean_of_an_unknown_part_names_the_known_ones_and_deletes_nothing(
     (tmp_path / "cache" / "torch").mkdir(parents=True)
     done = wheelyard("clean", "torch", "torhc")
     assert done.returncode == 4
-    assert "has no part 'torhc'. It has: torch." in done.stderr
+    assert "has no part 'torhc'. Did you mean 'torch'? It has: torch." in done.stderr
     assert (tmp_path / "cache" / "torch").exists()
 
 
