@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from wheelyard import log
 from wheelyard.cli.arguments import make_parser
 from wheelyard.errors import INTERRUPTED_EXIT_CODE, DiskError, WheelyardError
+from wheelyard.files import describe_disk_error
 
 if TYPE_CHECKING:
     import argparse
@@ -54,6 +56,10 @@ _PLACES = {
 
 def main(words: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # a path or a compiler's quote that the locale cannot write is no reason to stop
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     arguments = make_parser().parse_args(words)
     log.set_up(verbose=arguments.verbose)
     signal.signal(signal.SIGTERM, _end)
@@ -70,7 +76,7 @@ def main(words: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        sys.stderr.write(f"wheelyard: {error}. Check the disk and the folder's owner.\n")
+        sys.stderr.write(f"wheelyard: {describe_disk_error(error)}\n")
         return DiskError.exit_code
     return 0
 

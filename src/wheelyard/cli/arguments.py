@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
 import textwrap
 from pathlib import Path
+from typing import NoReturn
 
 import wheelyard
 from wheelyard.cli.examples import epilog
+from wheelyard.errors import UsageError
 from wheelyard.model.cell import MACHINES
+from wheelyard.model.words import nearest
 
 LEVELS = ("imported", "ran-on-gpu")
 """As the records have them, which take long to import."""
@@ -42,6 +46,26 @@ exit codes:
 """
 
 
+_UNKNOWN = re.compile(
+    r"argument (?P<what>\S+): invalid choice: '(?P<word>.*)' \(choose from (?P<known>.*)\)"
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says of a mistake what it is and where help is, and leaves out all that is right."""
+
+    def error(self, message: str) -> NoReturn:
+        found = _UNKNOWN.fullmatch(message)
+        if found is not None:
+            known = re.findall(r"[\w-]+", found["known"])
+            what = found["what"].lower()
+            hint = nearest(found["word"], known) or f" Known: {', '.join(known)}."
+            message = f"there is no {what} {found['word']!r}.{hint}"
+        self.exit(
+            UsageError.exit_code, f"{self.prog}: {message}\n`{self.prog} --help` shows more.\n"
+        )
+
+
 class _Help(argparse.RawDescriptionHelpFormatter):
     """Leaves the texts as they are, and room for the longest command beside its help."""
 
@@ -52,7 +76,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="wheelyard",
         description="Build, check, test and serve CUDA extension wheels.",
         epilog=_EPILOG,
@@ -145,7 +169,8 @@ def make_parser() -> argparse.ArgumentParser:
     text = "Print the script that lets a shell complete the words of wheelyard."
     completion = add("completion", text)
     completion.add_argument("shell", choices=("bash", "fish", "zsh"))
-    completion.add_argument("words", nargs="*", metavar="WORD", help="with --current: before it")
+    text = "with --current: before it"
+    completion.add_argument("words", nargs="*", default=[], metavar="WORD", help=text)
     text = "print what a word may become that begins so, as the scripts ask"
     completion.add_argument("--current", metavar=":TEXT", help=text)
     return parser

@@ -5,17 +5,16 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
-import shutil
 import sys
 from typing import TYPE_CHECKING, assert_never
 
 from wheelyard.cli.output import print_json, print_lines, print_table
 from wheelyard.cli.probing import print_probe
 from wheelyard.cli.session import open_farm, open_workshop, opened_yard
-from wheelyard.errors import InputFileError, MachineError, UnknownNameError
+from wheelyard.errors import InputFileError, MachineError, UnknownNameError, WheelyardError
 from wheelyard.files import disk_errors
 from wheelyard.folders import remove_tree
-from wheelyard.machine.disk import readable_size
+from wheelyard.machine.disk import free_bytes, readable_size
 from wheelyard.machine.folders import cache_folder
 from wheelyard.machine.gpu import find_driver
 from wheelyard.model.record import Adopted, Built, TestLevel, TestReport, machine_label
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from wheelyard.farm import Farm
+    from wheelyard.model.job import Job
     from wheelyard.survey import Survey
     from wheelyard.workshop import Workshop
     from wheelyard.yard.folder import StoredWheel, Yard
@@ -128,23 +129,41 @@ def explain(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Say what a job is made from and how it stands."""
     farm = open_farm(arguments)
     workshop = open_workshop(arguments, farm, env)
-    stored = workshop.yard.find(identifier=arguments.identifier)
-    jobs, unwanted = expand_matrix(farm.recipes, farm.matrix)
-    job = next((item for item in jobs if item.identifier == arguments.identifier), None)
-    probed = find_probe(workshop.yard, arguments.identifier)
-    if job is None and stored is None and probed is None:
-        for item in unwanted:
-            if f"{item.version.label}-{item.cell.identifier}" == arguments.identifier:
-                print_lines(f"not built: {item.reason}")
-                return
-        msg = f"No job is named {arguments.identifier!r}. `wheelyard matrix` shows all of them."
-        raise UnknownNameError(msg)
+    identifier = arguments.identifier
+    stored = workshop.yard.find(identifier=identifier)
+    probed = find_probe(workshop.yard, identifier)
+    job = _find_job(identifier, farm, is_made=stored is not None or probed is not None)
+    if isinstance(job, str):
+        print_lines(f"not built: {job}")
+        return
     if job is not None:
         _print_standing(survey((job,), workshop))
     if stored is not None:
         _print_record(stored, workshop)
     elif probed is not None:
         print_probe(probed)
+
+
+def _find_job(identifier: str, farm: Farm, *, is_made: bool) -> Job | str | None:
+    """Return the job of that name, also one that the matrix does not want, or why there is none.
+
+    What was made is told although its recipe may have gone.
+    """
+    jobs, unwanted = expand_matrix(farm.recipes, farm.matrix)
+    known = {job.identifier: job for job in jobs}
+    if identifier in known:
+        return known[identifier]
+    for item in unwanted:
+        if f"{item.version.label}-{item.cell.identifier}" == identifier:
+            return item.reason
+    try:
+        return job_named(identifier, farm.recipes)
+    except WheelyardError as error:
+        if is_made:
+            return None
+        near = nearest(identifier, known)
+        msg = f"No job is named {identifier!r}: {error}{near} `wheelyard matrix` shows all of them."
+        raise UnknownNameError(msg) from None
 
 
 def _print_standing(found: Survey) -> None:
@@ -199,8 +218,10 @@ def log(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Print a job's log as it is."""
     path = opened_yard(arguments, env).log_path(arguments.identifier)
     if not path.is_file():
-        known = ", ".join(item.stem for item in sorted(path.parent.glob("*.log"))) or "none"
-        msg = f"There is no log of {arguments.identifier!r}. Logs: {known}."
+        known = [item.stem for item in sorted(path.parent.glob("*.log"))]
+        near = nearest(arguments.identifier, known)
+        logs = ", ".join(known) or "none"
+        msg = f"There is no log of {arguments.identifier!r}.{near} Logs: {logs}."
         raise UnknownNameError(msg)
     text = path.read_text(encoding="utf-8", errors="replace").rstrip("\n")
     if arguments.json:
@@ -228,7 +249,7 @@ def clean(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     rows = [(name, readable_size(sizes[name])) for name in shown]
     print_table(("PART", "SIZE"), [*rows, ("all", readable_size(sum(sizes[it] for it in shown)))])
     if not wanted:
-        free = readable_size(shutil.disk_usage(cache).free) if cache.exists() else "?"
+        free = readable_size(free_bytes(cache))
         print_lines("", f"{cache}; {free} free. Delete with `wheelyard clean PART...` or --all.")
         return
     print_lines("")

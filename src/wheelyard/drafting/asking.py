@@ -85,7 +85,10 @@ def ask_setup(patched: PatchedSource, request: BuildRequest) -> Asked:
         )
     except ProcessError as error:
         last = "\n".join(error.tail.rstrip().splitlines()[-_LAST_LINES:])
-        msg = f"setup.py stops before it says what it would build:\n{last}"
+        msg = (
+            f"setup.py stops before it says what it would build:\n{last}\n"
+            f"Whole log: {request.log_path}"
+        )
         raise BuildError(msg) from error
     answer = msgspec.json.decode((output / _ANSWER).read_bytes(), type=Answer)
     return Asked(

@@ -63,7 +63,10 @@ def list_packages(
             reasons.append(f"{mask_url(url)} has no {name}")
         except (RequestException, ValueError) as error:
             reasons.append(f"{mask_url(url)}: {mask_url(' '.join(str(error).split()))[:200]}")
-    msg = f"No index tells the versions of {name}: {'; '.join(reasons)}"
+    msg = (
+        f"No index tells the versions of {name}: {'; '.join(reasons)}. `wheelyard doctor` shows "
+        "which index and proxy are used, and where they were set."
+    )
     raise FetchError(msg)
 
 

@@ -102,7 +102,8 @@ def test_explain_of_an_impossible_job_says_why(wheelyard: Run, probe_farm: Path)
 def test_explain_of_an_unknown_job_is_an_error(wheelyard: Run, probe_farm: Path) -> None:
     done = wheelyard("explain", "probe-9-cp312", "--farm", probe_farm)
     assert done.returncode == 4
-    assert "No job is named 'probe-9-cp312'. `wheelyard matrix` shows" in done.stderr
+    assert "No job is named 'probe-9-cp312': " in done.stderr
+    assert "`wheelyard matrix` shows" in done.stderr
 
 
 def test_log_is_printed_as_it_is(wheelyard: Run, probe_farm: Path, store_probe: Store) -> None:
@@ -211,3 +212,26 @@ def test_clean_of_an_unknown_part_names_the_known_ones_and_deletes_nothing(
 def test_clean_of_an_empty_machine_is_no_error(wheelyard: Run) -> None:
     assert wheelyard("clean").returncode == 0
     assert wheelyard("clean", "--all").returncode == 0
+
+
+def test_a_job_that_the_matrix_does_not_want_is_explained_too(
+    wheelyard: Run, probe_farm: Path
+) -> None:
+    wanted = "probe-1.1-cp311-torch2.11.0-cu130-x86_64"
+    for identifier in (wanted, f"{wanted}-sm90"):
+        done = wheelyard("explain", identifier, "--farm", probe_farm)
+        assert (done.returncode, done.stdout) == (0, f"{identifier}: missing\n"), done.stderr
+    done = wheelyard("explain", wanted[:-3], "--farm", probe_farm)
+    assert done.returncode == 4
+    assert f"Did you mean {wanted!r}?" in done.stderr
+
+
+def test_a_log_that_is_not_there_is_told_with_the_nearest(
+    wheelyard: Run, probe_farm: Path, tmp_path: Path
+) -> None:
+    wheelyard("plan", "--farm", probe_farm, "--yard", tmp_path / "yard")
+    (tmp_path / "yard" / "logs").mkdir(exist_ok=True)
+    (tmp_path / "yard" / "logs" / "probe-1.1.log").write_text("said\n", encoding="utf-8")
+    done = wheelyard("log", "probe-1.2", "--farm", probe_farm, "--yard", tmp_path / "yard")
+    assert done.returncode == 4
+    assert "Did you mean 'probe-1.1'?" in done.stderr
