@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -30,6 +31,7 @@ SOURCE = """
 #include <dlfcn.h>
 #include <iostream>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -51,6 +53,12 @@ bool wait() {
 }
 void start() { std::thread([] {}).join(); }
 void too_long() { std::__throw_bad_array_new_length(); }
+struct Problem : std::runtime_error {
+  using std::runtime_error::runtime_error;
+  std::logic_error cause{"one"};
+};
+Problem move(Problem& one) { return std::move(one); }
+void move(Problem& to, Problem& from) { to = std::move(from); }
 """
 _VERSION = re.compile(r"\S+@@?((?:GLIBC|GLIBCXX|CXXABI)_\S+)")
 
@@ -120,7 +128,13 @@ def test_what_has_no_older_version_still_says_that_it_is_new(tools: Path, tmp_pa
 
 
 def test_what_is_linked_so_runs_on_this_system(tools: Path, tmp_path: Path) -> None:
-    source = SOURCE + 'extern "C" double answer() { return exp(0.0) + read("41"); }\n'
+    source = SOURCE + (
+        'extern "C" double answer() {\n'
+        '  Problem one("40"), two(move(one));\n'
+        "  move(one, two);\n"
+        '  return exp(0.0) + read(one.what()) + (one.cause.what() == std::string("one"));\n'
+        "}\n"
+    )
     library = _compile(tools, tmp_path, source, floor=True)
     code = (
         "import ctypes, sys; f = ctypes.CDLL(sys.argv[1]).answer; "
@@ -130,6 +144,26 @@ def test_what_is_linked_so_runs_on_this_system(tools: Path, tmp_path: Path) -> N
         [sys.executable, "-c", code, library], check=True, capture_output=True, text=True
     )
     assert done.stdout == "42.0\n"
+
+
+def test_compiler_may_know_libstdcxx_by_its_full_name_only(tmp_path: Path) -> None:
+    gxx = find_gxx(os.environ)
+    script = tmp_path / "g++"
+    script.write_text(
+        "#!/bin/sh\n"
+        '[ "$*" != -print-file-name=libstdc++.so ] || { echo libstdc++.so; exit; }\n'
+        f'exec {gxx.path} "$@"\n',
+        encoding="utf-8",
+    )
+    script.chmod(0o755)
+    tools = provide_tools(
+        dataclasses.replace(gxx, path=script),
+        cache=tmp_path,
+        env=os.environ,
+        compile_cache=None,
+        floor=DEFAULT_FLOOR,
+    )
+    assert not _above_floor(_compile(tools, tmp_path, SOURCE, floor=True))
 
 
 def test_nothing_is_needed_but_the_libraries_of_the_system(tools: Path, tmp_path: Path) -> None:

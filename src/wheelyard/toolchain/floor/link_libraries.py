@@ -121,8 +121,9 @@ def write_script(name: str, out: Path, gxx: str) -> None:
     """Name the library where the system's own linker script does, or in a new one."""
     plain = name[: name.index(".so") + 3]
     own = Path(tool(gxx, f"-print-file-name={plain}").strip())
-    text = own.read_bytes()
-    if text.startswith(b"\x7fELF"):
+    # a compiler without that name of the library prints the bare name
+    text = own.read_bytes() if own.is_absolute() else b""
+    if not text or text.startswith(b"\x7fELF"):
         script = f"INPUT ( -l:{name} )\n"
     else:
         script = re.sub(rf"\S*/{re.escape(name)}(?=\s)", f"-l:{name}", text.decode())
