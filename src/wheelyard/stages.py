@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
-import functools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -45,7 +44,7 @@ from wheelyard.toolchain.provide import (
 from wheelyard.toolchain.requirements import provide_requirements
 from wheelyard.toolchain.rooms import interpreter_rooms, make_environment, python_environment
 from wheelyard.toolchain.sandbox import Order, Room
-from wheelyard.toolchain.sccache import object_path
+from wheelyard.toolchain.sccache import object_name
 from wheelyard.toolchain.values import Places
 from wheelyard.wheels.build import BuildRequest, build_wheel, object_folders
 from wheelyard.wheels.check import check as check_wheel
@@ -309,7 +308,8 @@ def bring_compiled(run: Run, request: BuildRequest) -> None:
         with held(request.cache_root.with_name(f".{request.cache_root.name}.bring.lock")):
             moved = shared.bring(
                 run.job,
-                path_of=functools.partial(object_path, request.cache_folder),
+                folder=request.cache_folder,
+                name_of=object_name,
                 scratch=run.work / "brought",
             )
         _say_moved(run, "brought", moved, f"from {shared.store.name}")
@@ -323,7 +323,9 @@ def share_compiled(run: Run, request: BuildRequest, cache: CacheStatistics) -> N
         moved = shared.share(
             run.job,
             cache.keys,
-            path_of=functools.partial(object_path, request.cache_folder),
+            folder=request.cache_folder,
+            name_of=object_name,
+            scratch=run.work / "taken",
         )
         _say_moved(run, "took", moved, f"to {shared.store.name}")
 

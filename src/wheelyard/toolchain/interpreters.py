@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wheelyard.errors import MachineError, ProcessError
+from wheelyard.files import replace_file
 from wheelyard.machine.folders import cache_folder
 from wheelyard.model.cell import PythonVersion
 from wheelyard.run import run
@@ -352,10 +352,4 @@ def _load(path: Path) -> dict[str, _Entry]:
 def _save(path: Path, entries: dict[str, _Entry]) -> None:
     """Replace the file at once, without what has left the machine."""
     present = {name: entry for name, entry in sorted(entries.items()) if Path(name).exists()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        new.write_bytes(msgspec.json.encode(_Remembered(entries=present)))
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+    replace_file(path, msgspec.json.encode(_Remembered(entries=present)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import re
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wheelyard.errors import BuildError, DiskError, OutOfMemoryError, ProcessError
-from wheelyard.files import file_sha256
+from wheelyard.leavings import LeavingError, list_left, opened, read_left
 from wheelyard.machine.memory import oom_kills
 from wheelyard.toolchain.compile_cache import (
     CacheStatistics,
@@ -37,8 +38,11 @@ _ERROR = re.compile(
 )
 _ERRORS = 6
 _LAST_LINES = 8
-_TIME = re.compile(r"(\d+)m([\d.]+)s")
-_STEP = re.compile(r"^\[(\d+)/(\d+)\]")
+_TIME = re.compile(r"(\d{1,9})m(\d{1,9}(?:\.\d{1,9})?)s", re.ASCII)
+_TIMES_LIMIT = 4096
+_WHEEL_LIMIT = 16 << 30
+"""Above any wheel, and soon read."""
+_STEP = re.compile(r"^\[(\d{1,9})/(\d{1,9})\]")
 _EPOCH = "315532800"
 """1980-01-01, the oldest time that a zip archive can hold."""
 _DISK_FULL = "No space left on device"
@@ -108,13 +112,13 @@ def build_wheel(
     started = time.monotonic()
     output = run_build(patched, request, places, wheels=places.build / "dist", on_step=on_step)
     seconds = time.monotonic() - started
-    wheel = _only_wheel(output / "dist", request)
+    wheel, sha256 = _only_wheel(output, request)
     built = BuiltWheel(
         path=wheel,
-        sha256=file_sha256(wheel),
+        sha256=sha256,
         log_path=request.log_path,
         seconds=seconds,
-        cpu_seconds=read_cpu_seconds(output / "times"),
+        cpu_seconds=read_cpu_seconds(output),
     )
     return built, _account(patched, request, places, output)
 
@@ -200,22 +204,22 @@ def _reader(patched: PatchedSource, places: Places) -> Callable[[str], str | Non
         if not inside.is_relative_to(places.source):
             return None
         try:
-            here = patched.tree / inside.relative_to(places.source)
-            return here.read_text(encoding="utf-8", errors="replace")
-        except OSError:
+            name = str(inside.relative_to(places.source))
+            return read_left(patched.tree, name).decode("utf-8", "replace")
+        except (OSError, LeavingError):  # what it includes tells why, and decides nothing
             return None
 
     return read
 
 
-def read_cpu_seconds(path: Path) -> float:
+def read_cpu_seconds(output: Path) -> float:
     """Read what the shell's ``times`` wrote: its own user and system time, then its children's.
 
     The namespaces of a sandbox may hide that from the process outside.
     """
     try:
-        parts = _TIME.findall(path.read_text(encoding="ascii"))
-    except FileNotFoundError:
+        parts = _TIME.findall(read_left(output, "times", limit=_TIMES_LIMIT).decode("ascii"))
+    except (FileNotFoundError, UnicodeDecodeError):
         return 0.0
     return sum(60 * float(minutes) + float(seconds) for minutes, seconds in parts)
 
@@ -421,13 +425,19 @@ def _telling_lines(error: ProcessError, log_path: Path) -> str:
     return "\n".join([*first, "Last lines:", *last])
 
 
-def _only_wheel(folder: Path, request: BuildRequest) -> Path:
-    match sorted(folder.glob("*.whl")):
-        case [wheel]:
-            return wheel
+def _only_wheel(output: Path, request: BuildRequest) -> tuple[Path, str]:
+    """Return the wheel and its sha256; every later stage reads a plain file of this build."""
+    try:
+        names = list_left(output, "dist")
+    except FileNotFoundError:
+        names = []
+    match [name for name in names if name.endswith(".whl")]:
+        case [name]:
+            with opened(output, f"dist/{name}", limit=_WHEEL_LIMIT) as stream:
+                return output / "dist" / name, hashlib.file_digest(stream, "sha256").hexdigest()
         case []:
             msg = f"{request.job.identifier} built without error but left no wheel in its dist."
         case many:
-            names = ", ".join(path.name for path in many)
-            msg = f"{request.job.identifier} left several wheels where one is wanted: {names}"
+            listed = ", ".join(map(repr, many))
+            msg = f"{request.job.identifier} left several wheels where one is wanted: {listed}"
     raise BuildError(f"{msg}\nLog: {request.log_path}")  # noqa: TRY003, EM102

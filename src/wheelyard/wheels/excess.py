@@ -47,7 +47,7 @@ class Excess:
     @property
     def rank(self) -> tuple[bool, tuple[int, ...]]:
         """Sorts the version that fewest systems have last; words are newer than any number."""
-        digits = tuple(int(part) for part in re.findall(r"\d+", self.version))
+        digits = tuple(int(part) for part in re.findall(r"\d{1,9}", self.version))
         return not re.fullmatch(r"\w+?_[\d.]+", self.version), digits
 
     @property
