@@ -77,3 +77,16 @@ def test_a_script_that_stops_leaves_what_could_be_read_and_says_why(wheelyard, t
         "inferred"
     ]
     assert (farm / "recipes" / "needy.toml").is_file()
+
+    patch = farm / "patches" / "needy" / "0001-do-without-a-gpu.py"
+    patch.parent.mkdir()
+    patch.write_text(
+        '"""Ask for no GPU."""\n'
+        "import pathlib, sys\n"
+        'path = pathlib.Path(sys.argv[1], "setup.py")\n'
+        'path.write_text(path.read_text().replace("raise RuntimeError", "print"))\n'
+    )
+    words = ("new", "needy", "--git", (tmp_path / "source").as_uri(), "--farm", farm)
+    done = wheelyard(*words, "--again", "--no-build", "--json")
+    assert "setup.py names no extension module" in " ".join(json.loads(done.stdout)["left"])
+    assert "0001-do-without-a-gpu.py" in (farm / "recipes" / "needy.toml").read_text()

@@ -200,6 +200,7 @@ def _add_new(add: object, *parents: argparse.ArgumentParser) -> None:
     new.add_argument("name", nargs="?", help="of a source distribution on the Python index")
     new.add_argument("--git", metavar="URL", help="take this repository in place of the index")
     new.add_argument("--ref", metavar="REF", help="with --git: a tag, a branch or a commit")
+    new.add_argument("--again", action="store_true", help="also where it is there already")
     new.add_argument("--no-build", action="store_true", help="only write the files")
 
 

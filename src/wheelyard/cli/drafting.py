@@ -23,7 +23,7 @@ from wheelyard.drafting.house import read_house
 from wheelyard.drafting.project import read_project
 from wheelyard.drafting.trial import recipe_of, try_draft
 from wheelyard.drafting.writing import wrapped, write_recipe, write_smoke_test
-from wheelyard.errors import BuildError, UsageError, WheelyardError
+from wheelyard.errors import BuildError, ImpossibleCellError, UsageError, WheelyardError
 from wheelyard.farm import bring_shared, load_farm, shipped_farm
 from wheelyard.files import create_file, disk_errors, replace_file
 from wheelyard.lint import lint_farm
@@ -62,7 +62,7 @@ def new(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     draft, project = _read(arguments, workshop, progress)
     progress.say(f"writing the recipe of {draft.name} {draft.version} into {farm.folder}")
     draft, stopped = _try(draft, project, arguments, workshop, progress)
-    paths = _write(draft, workshop)
+    paths = _write(draft, workshop, again=arguments.again)
     draft = draft.leave(*_left_to_everybody(draft), *_linted(draft, farm))
     outcome, failed = None, stopped
     if stopped is None and not arguments.no_build:
@@ -81,7 +81,7 @@ def _read(
     """Pin and fetch the source, and read what its files say."""
     asked = _version(arguments.recipe_version)
     name = canonicalize_name(arguments.name) if arguments.name else None
-    if name is not None:
+    if name is not None and not arguments.again:
         _refuse_known(name, workshop.farm)
     source, version = _pin(arguments, name, asked, workshop)
     fetched = fetch_source(
@@ -98,7 +98,8 @@ def _read(
             source = dataclasses.replace(source, submodules=project.submodules)
         if name is None:
             name = canonicalize_name(_said(project.name.value, "name"))
-            _refuse_known(name, workshop.farm)
+            if not arguments.again:
+                _refuse_known(name, workshop.farm)
         version = asked or version or Version(_said(project.version.value, "version"))
         progress.say(f"read {name} {version}: {_describe(source)}")
         draft = first_draft(
@@ -108,8 +109,15 @@ def _read(
             source=_source_table(source),
             house=read_house((*workshop.farm.recipes, *_shipped_recipes(workshop.farm))),
             tree=tree,
+            patches=_own_patches(name, workshop.farm),
         )
     return draft, project
+
+
+def _own_patches(name: NormalizedName, farm: Farm) -> tuple[str, ...]:
+    """Return the patches that were written for it before its recipe, in their order."""
+    found = sorted(path.name for path in farm.folder.glob(f"patches/{name}/[0-9]*.*"))
+    return tuple(name for name in found if name.endswith((".patch", ".py")))
 
 
 def _shipped_recipes(farm: Farm) -> tuple[Recipe, ...]:
@@ -131,7 +139,7 @@ def _refuse_known(name: NormalizedName, farm: Farm) -> None:
     if path.exists():
         msg = (
             f"{path} is there already. Edit it and run `wheelyard build {name}`; for a newer "
-            f"version run `wheelyard update releases {name}`."
+            f"version run `wheelyard update releases {name}`; --again writes it anew."
         )
         raise UsageError(msg)
 
@@ -202,14 +210,24 @@ def _try(
         ), None
     workshop = _with_recipe(draft, workshop)
     _write_locks(draft, workshop)
-    job = _job(draft, arguments, workshop)
+    try:
+        job = _job(draft, arguments, workshop)
+    except ImpossibleCellError as error:
+        return draft.leave("`python`, `torch`: nothing here is one that it takes, see below"), error
     try:
         return try_draft(draft, project, job, workshop, progress), None
     except BuildError as error:
-        return draft.leave(
-            "setup.py stops where nothing but its sandbox is: no GPU, no network, and only "
-            "`build.requires` beside torch; add what it lacks, or write a patch"
-        ), error
+        return draft.leave(_why_it_stops(project)), error
+
+
+def _why_it_stops(project: Project) -> str:
+    lines = ", ".join(map(str, project.script.gpu_lines))
+    gpu = f" (setup.py asks for one at line {lines})" if lines else ""
+    return (
+        f"setup.py stops where nothing but its sandbox is: no GPU{gpu}, no network, and only "
+        "`build.requires` beside torch; write a patch into patches/NAME/, and run `new` with "
+        "--again"
+    )
 
 
 def _with_recipe(draft: Draft, workshop: Workshop) -> Workshop:
@@ -232,7 +250,7 @@ def _write_locks(draft: Draft, workshop: Workshop) -> None:
                 write_lock(request, workshop)
 
 
-def _write(draft: Draft, workshop: Workshop) -> tuple[Path, ...]:
+def _write(draft: Draft, workshop: Workshop, *, again: bool) -> tuple[Path, ...]:
     folder = workshop.farm.folder
     for path in _helpers():
         bring_shared(path, folder)
@@ -240,8 +258,10 @@ def _write(draft: Draft, workshop: Workshop) -> tuple[Path, ...]:
     smoke, recipe = _smoke_path(draft, folder), _recipe_path(draft, folder)
     with disk_errors(recipe):
         # a recipe without its smoke test would make the whole farm unusable
-        replace_file(smoke, write_smoke_test(draft).encode())
-        create_file(recipe, write_recipe(draft).encode())
+        if not (again and smoke.exists()):  # it may have cases by now
+            replace_file(smoke, write_smoke_test(draft).encode())
+        put = replace_file if again else create_file
+        put(recipe, write_recipe(draft).encode())
     requests = version_locks(recipe_of(draft).versions[0], workshop.farm.matrix.torches[0].cuda)
     return recipe, smoke, *(folder / request.path for request in requests)
 

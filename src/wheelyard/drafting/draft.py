@@ -112,8 +112,12 @@ def first_draft(
     source: Mapping[str, object],
     house: House,
     tree: Path,
+    patches: tuple[str, ...] = (),
 ) -> Draft:
-    """Write down what the files say; extensions are only known when setup.py was asked."""
+    """Write down what the files say; extensions are only known when setup.py was asked.
+
+    ``patches`` are those that somebody wrote for it already.
+    """
     environment = dict(_environment(project.script.variables))
     build_requires = _build_requires(project, house, tree)
     units = tuple(_units(tree))
@@ -127,7 +131,7 @@ def first_draft(
         homepage=project.homepage.value,
         license=project.licence.expression,
         python=project.requires_python.value,
-        torch=torch_bound((*project.requires, *project.build_requires)),
+        torch=torch_bound(project.requires),
         build_requires=tuple(sorted(build_requires)),
         environment=environment,
         extensions=(),
@@ -135,7 +139,7 @@ def first_draft(
         requires=beside_torch(project.requires),
         entry_points=(),
         gpu_archs=house.gpu_archs if has_device else (),
-        patches=(),
+        patches=patches,
         memory_per_job=house.memory_per_job,
         effort=guess_effort(units),
         entries=(),
@@ -218,6 +222,12 @@ def _unsaid(draft: Draft) -> Iterator[str]:
 def _doubts(project: Project) -> Iterator[str]:
     if project.licence.doubt:
         yield f"`license`: {project.licence.doubt}; look at both"
+    built_with = torch_bound(project.build_requires)
+    if built_with and built_with != torch_bound(project.requires):
+        yield (
+            f"`torch`: upstream builds with torch {built_with}; set it in the recipe if the source "
+            "does not compile with others"
+        )
 
 
 def _units(tree: Path) -> Iterator[PurePosixPath]:
@@ -303,6 +313,8 @@ def _header_entries(asked: Asked) -> Iterator[Entry]:
     for who, names in asked.headers.found.items():
         if who not in {"torch", "Python", "system"}:
             yield Entry(key=f"headers of {who}", value=", ".join(names), origin="#include")
+    elsewhere = ", ".join(asked.headers.conditional)
+    yield Entry(key="headers not here", value=elsewhere, origin="#include under a condition")
 
 
 def _after_asking(

@@ -125,7 +125,8 @@ def _gpu_archs(draft: Draft) -> Iterator[str]:
 
 def _patches(draft: Draft) -> Iterator[str]:
     for filename in draft.patches:
-        yield from ("", f"# {_PATCH_REASONS[filename]}", "[[patches]]")
+        reason = _PATCH_REASONS.get(filename)
+        yield from ("", *([f"# {reason}"] if reason else []), "[[patches]]")
         yield from _pairs({"file": filename, "versions": f">={draft.version}"})
 
 

@@ -168,6 +168,21 @@ def test_the_written_recipe_says_what_the_draft_says(draft: Draft, project: Proj
     assert str(version.conditions.python) == ">=3.9"
 
 
+def test_a_patch_that_somebody_wrote_comes_first(project: Project, tree: Path) -> None:
+    draft = first_draft(
+        project,
+        name=canonicalize_name("probe"),
+        version=Version("1.0"),
+        source={"sdist": SDIST},
+        house=read_house([]),
+        tree=tree,
+        patches=("0001-own.py",),
+    )
+    draft = dataclasses.replace(draft, patches=(*draft.patches, GENCODE_PATCH))
+    patches = recipe_of(draft).versions[0].patches
+    assert [patch.filename for patch in patches] == ["0001-own.py", GENCODE_PATCH]
+
+
 def test_a_repository_is_written_with_commit_and_submodules(draft: Draft) -> None:
     table = {"url": "https://example.org/probe", "commit": "b" * 40, "submodules": ("cutlass",)}
     source = recipe_of(dataclasses.replace(draft, source={"git": table})).versions[0].source

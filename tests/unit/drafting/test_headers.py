@@ -48,3 +48,14 @@ def test_the_standard_library_of_the_compiler_is_among_the_system_folders(tmp_pa
     folder = tmp_path / "usr/include/c++/12"
     folder.mkdir(parents=True)
     assert folder in system_folders(tmp_path)
+
+
+def test_an_include_under_a_condition_is_told_apart_and_a_guard_is_none(tmp_path: Path) -> None:
+    text = (
+        "#ifndef PROBE_H\n#define PROBE_H\n#include <always.h>\n"
+        "#ifdef _WIN32\n#  include <intrin.h>\n#endif\n#include <after.h>\n#endif\n"
+    )
+    _write(tmp_path, a__h=text)
+    found = find_headers(["a.h"], tree=tmp_path, folders=(), places={})
+    assert found.missing == {"always.h": "a.h", "after.h": "a.h"}
+    assert found.conditional == {"intrin.h": "a.h"}
