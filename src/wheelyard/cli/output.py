@@ -40,8 +40,8 @@ def table_lines(
     room = None if width is None else width - before
     if room is not None and widths[-1] <= room:
         room = None
-    if room is not None and room < _NARROW:
-        yield from _record_lines(header, rows)
+    if width is not None and room is not None and room < _NARROW:
+        yield from _record_lines(header, rows, width=width)
         return
     for row in (header, *rows):
         cells = [cell.ljust(size) for cell, size in zip(row[:-1], widths, strict=False)]
@@ -57,13 +57,17 @@ def _wrap(text: str, width: int | None) -> list[str]:
     return lines or [""]
 
 
-def _record_lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widest = max(map(len, header))
+def _record_lines(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, width: int
+) -> Iterator[str]:
+    before = max(map(len, header)) + len(_GAP)
     for number, row in enumerate(rows):
         if number:
             yield ""
         for name, cell in zip(header, row, strict=True):
-            yield f"{name.lower():{widest}}{_GAP}{cell}".rstrip()
+            first, *others = _wrap(cell, max(width - before, 1))
+            yield f"{name.lower():{before}}{first}".rstrip()
+            yield from (" " * before + line for line in others)
 
 
 def print_lines(*lines: str) -> None:

@@ -37,10 +37,10 @@ def test_table_that_fits_is_not_touched() -> None:
 
 
 def test_rows_are_told_in_lines_of_their_own_where_nothing_else_fits() -> None:
-    rows = [("a-name-of-a-wheel", "1 MB", "manylinux"), ("b", "2 MB", "linux")]
-    assert list(table_lines(("WHEEL", "SIZE", "PLATFORM"), rows, width=30)) == [
+    rows = [("a-name-of-a-wheel", "1 MB", "manylinux"), ("b", "2 MB", "linux of some kind")]
+    assert list(table_lines(("WHEEL", "SIZE", "PLATFORM"), rows, width=24)) == [
         *("wheel     a-name-of-a-wheel", "size      1 MB", "platform  manylinux", ""),
-        *("wheel     b", "size      2 MB", "platform  linux"),
+        *("wheel     b", "size      2 MB", "platform  linux of some", "          kind"),
     ]
 
 
