@@ -104,6 +104,17 @@ def test_a_wheel_is_checked_against_the_symbol_tables_that_are_packed(elsewhere,
     assert json.loads(done.stdout)["reports"]
 
 
+def test_combinations_are_found_and_bundles_and_environments_begin(elsewhere):
+    question = ("causal-conv1d", "--torch", "2.11.0", "--python", "3.12")
+    found = elsewhere("find", *question, "--json")
+    assert found.returncode == 0, found.stderr
+    assert "causal-conv1d" in found.stdout
+    # nobody has built it for this user
+    for words in (("get", *question, "--into", "env"), ("bundle", *question, "-o", "b.tar")):
+        done = elsewhere(*words)
+        assert "wheelyard build --job causal-conv1d-" in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("words", [("update",), ("update", "releases"), ("new", "anything")])
 def test_what_is_packed_is_never_written(elsewhere, environment, words):
     before = _tree(environment)

@@ -42,7 +42,7 @@ def test_a_repository_becomes_a_recipe_and_a_wheel(wheelyard, tmp_path):
     source = tmp_path / "source"
     shutil.copytree(TINYSCALE, source, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     url = _repository(source)
-    farm = tmp_path / "own farm"
+    farm = tmp_path / "own farm 轮子"
     done = wheelyard(
         *("new", "--git", url, "--ref", "v1", "--farm", farm, "--gpu-archs", "9.0", "--json")
     )
