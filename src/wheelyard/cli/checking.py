@@ -285,6 +285,3 @@ def _name_of(site: Path) -> str:
         return str(read_torch_build(site)[0])
     except WheelyardError:
         return str(site)
-
-
-COMMANDS = {"check": check}
