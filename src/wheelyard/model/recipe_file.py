@@ -9,6 +9,7 @@ import msgspec
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", description="64 hex digits")]
 Commit = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}$", description="40 hex digits")]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
@@ -18,8 +19,8 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class EffortTable(Table, frozen=True, kw_only=True):
     """CPU seconds that one wheel costs on a current core."""
 
-    host: float = 30.0
-    device: float = 60.0
+    host: Seconds = 30.0
+    device: Seconds = 60.0
 
 
 class BuildTable(Table, frozen=True, kw_only=True):
@@ -27,7 +28,7 @@ class BuildTable(Table, frozen=True, kw_only=True):
 
     requires: tuple[str, ...]
     environment: dict[str, str] = {}
-    memory_per_job: Annotated[float, msgspec.Meta(gt=0, description="GiB")] = 2.0
+    memory_per_job: Annotated[float, msgspec.Meta(gt=0, le=65536, description="GiB")] = 2.0
     effort: EffortTable = EffortTable()
     probe: tuple[str, ...] = ()
 
