@@ -90,6 +90,17 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def audit(session: nox.Session) -> None:
+    """Ask the index's advisories about all that is installed; fail where nobody answers."""
+    _install(session, "audit", "lint", "test")
+    listed = session.run("uv", "pip", "freeze", "--exclude-editable", silent=True)
+    requirements = Path(session.create_tmp(), "installed.txt")
+    requirements.write_text(str(listed), encoding="utf-8")
+    options = ("--strict", "--no-deps", "--disable-pip", "--progress-spinner", "off")
+    session.run("pip-audit", *options, "--requirement", str(requirements))
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure what wheelyard adds to a bare build, to curl and to git, as ratios."""
     _install(session)
