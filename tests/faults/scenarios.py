@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from typing import TYPE_CHECKING
 
 from wheelyard import log
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 NUMBER = "FAULTS_NUMBER"
 """The variable that tells a process which one of a crowd it is."""
+
+
+MANY = 2000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -253,7 +257,28 @@ def _build(folder: Path) -> None:
     _command(folder, "publish", str(folder / "site"))
 
 
+def _many(folder: Path) -> None:
+    """Fill the yard with thousands of wheels, all of them links to one."""
+    store_all(folder)
+    yard = yard_of(folder)
+    first = arrivals(folder)[1][1].filename
+    text = yard.record_path(first).read_text()
+    for number in range(1, MANY):
+        name = first.replace("-1.0+", f"-1.{number}+")
+        changed = text.replace("1.0+", f"1.{number}+").replace("-1.0-", f"-1.{number}-")
+        yard.record_path(name).write_text(changed)
+        yard.wheel_path(name).hardlink_to(yard.wheel_path(first))
+        yard.metadata_path(name).hardlink_to(yard.metadata_path(first))
+
+
+def _tell_the_time(folder: Path) -> None:
+    days = {int(time.time() // 86400) for _ in range(6)}
+    (folder / "clock").write_text("jumps" if len(days) > 2 else "goes on")
+
+
 SCENARIOS = {
+    "many": Scenario(act=_index, prepare=_many),
+    "tell the time": Scenario(act=_tell_the_time),
     "build": Scenario(act=_build),
     "hold": Scenario(act=_hold),
     "take": Scenario(act=_take),
@@ -278,7 +303,9 @@ SCENARIOS = {
 }
 
 
-APART = frozenset({"build", "hold", "take", "mix", "settle", "publish own"})
+APART = frozenset(
+    {"build", "many", "tell the time", "hold", "take", "mix", "settle", "publish own"}
+)
 """Scenarios with tests of their own."""
 ALONE = tuple(name for name in SCENARIOS if name not in APART)
 
