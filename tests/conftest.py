@@ -25,6 +25,7 @@ from wheels import write_wheel
 from yards import killed_at, make, make_report_fixture, snapshot, yard
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Callable, Iterator
 
     from chromium import Page
@@ -149,3 +150,9 @@ def dishonest_redist_url(tmp_path: Path) -> Iterator[str]:
 def change_component(redist_site: Site) -> Callable[..., None]:
     """Return a function that publishes a component anew with some files changed."""
     return functools.partial(change_small_site, redist_site)
+
+
+@pytest.fixture(scope="session")
+def serve_folder() -> Callable[[Path], contextlib.AbstractContextManager[str]]:
+    """Return ``redist.serve``: it serves a folder on loopback and yields the URL."""
+    return serve

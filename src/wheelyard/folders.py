@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,8 @@ from wheelyard.locking import held
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_DEEP = 40
 
 
 def make_once(folder: Path, fill: Callable[[Path], None], *, what: str) -> Path:
@@ -43,10 +45,30 @@ def make_once(folder: Path, fill: Callable[[Path], None], *, what: str) -> Path:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder whatever its modes; builds like to leave read-only files."""
-    if not folder.exists() and not folder.is_symlink():
+    """Remove a folder whatever its modes and its depth; builds like to leave read-only files."""
+    if folder.is_symlink():
+        folder.unlink()
+    if not folder.exists():
         return
-    for path in folder.rglob("*"):
-        if path.is_dir() and not path.is_symlink():
+    folder.chmod(0o700)
+    # what lies too deep for a path is moved here first
+    shallow = Path(tempfile.mkdtemp(dir=folder, prefix=".removed-"))
+    emptied: list[Path] = []
+    waiting = [(folder, 0)]
+    while waiting:
+        current, depth = waiting.pop()
+        emptied.append(current)
+        with os.scandir(current) as entries:
+            found = [entry for entry in entries if entry.path != str(shallow)]
+        for entry in found:
+            path = Path(entry)
+            if not entry.is_dir(follow_symlinks=False):
+                path.unlink()
+                continue
             path.chmod(0o700)
-    shutil.rmtree(folder)
+            if depth < _DEEP:
+                waiting.append((path, depth + 1))
+            else:
+                waiting.append((path.rename(shallow / str(len(emptied) + len(waiting))), 0))
+    for path in (*reversed(emptied[1:]), shallow, folder):
+        path.rmdir()

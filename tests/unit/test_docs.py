@@ -40,6 +40,12 @@ REGISTRIES = (
     ("npmjs", "com"),
 )
 HIDDEN_BUT_OURS = frozenset({".ci", ".github", ".gitignore"})
+SECTIONS: dict[str, tuple[str, ...]] = {
+    **{name: (name,) for name in ("check", "fill", "find", "install", "plan", "publish")},
+    "bundle": ("bundle", "find"),
+    "get": ("find", "install"),
+}
+"""Where the options of a command stand that has more than its row says."""
 NOT_OPTIONS = {"--help", "--version"}
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
@@ -94,8 +100,9 @@ def test_every_option_of_a_command_is_named(name: str) -> None:
     shared |= _options(parsers["build"]) if name in {"build", "fetch", "probe"} else set()
     tables = " ".join(_first_cells(COMMANDS.read_text(encoding="utf-8")))
     assert not {one for one in shared - NOT_OPTIONS if not re.search(rf"`{one}[ `]", tables)}
-    has_section = name in {"check", "fill", "plan", "publish"}
-    where = _command_rows()[name] + (_section(f"Options of {name}") if has_section else "")
+    where = _command_rows()[name] + "".join(
+        _section(f"Options of {one}") for one in SECTIONS.get(name, ())
+    )
     assert not {
         one for one in _options(parsers[name]) - shared if not re.search(rf"`{one}[ `]", where)
     }

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 HOUSE = Path(wheelyard.__file__).parent
 ROOMS = (
-    *({"errors"}, {"log"}, {"files", "folders", "locking", "progress", "run"}),
+    *({"errors"}, {"log"}, {"files", "folders", "leavings", "locking", "progress", "run"}),
     *(
         {"machine"},
         {"model"},
@@ -35,6 +35,8 @@ ROOMS = (
         {"survey"},
         {"stages"},
         {"missing"},
+        {"finding"},
+        {"bundling"},
         {"pipeline"},
     ),
     *({"scheduling"}, {"engines"}, {"doctor"}, {"cli"}, {"__main__"}),

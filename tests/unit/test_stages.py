@@ -19,7 +19,7 @@ from wheelyard.sources.values import FetchedSource
 from wheelyard.stages import Run, Stages, bring_compiled, build, patch, share_compiled
 from wheelyard.toolchain.admission import Admission
 from wheelyard.toolchain.compile_cache import CacheStatistics
-from wheelyard.toolchain.sccache import Sccache, object_path
+from wheelyard.toolchain.sccache import Sccache, object_name
 from wheelyard.wheels.build import BuildRequest
 from wheelyard.workshop import Options, open_workshop
 from wheelyard.yard.store import open_yard
@@ -141,7 +141,7 @@ def test_shared_cache_that_fails_is_told_and_holds_up_no_build(
     if move == "bring":
         bring_compiled(run, request)
     else:
-        path = object_path(request.cache_folder, "a" * 64)
+        path = request.cache_folder / object_name("a" * 64)
         path.parent.mkdir(parents=True)
         path.touch()
         cache = CacheStatistics(hits={}, misses={}, keys=frozenset({"a" * 64}))

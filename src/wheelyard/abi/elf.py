@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from wheelyard.abi.elf_bytes import ElfBytes, ElfError, gnu_hash, sysv_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from wheelyard.model.cell import Machine
@@ -36,7 +36,7 @@ _GNU_HASH = struct.Struct("<IIII")
 _HASH = struct.Struct("<II")
 
 _PT_LOAD, _PT_DYNAMIC = 1, 2
-_SHT_NOBITS, _SHT_DYNSYM = 8, 11
+_SHT_SYMTAB, _SHT_NOBITS, _SHT_DYNSYM = 2, 8, 11
 _DT_NEEDED, _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_SONAME, _DT_RPATH = 1, 4, 5, 6, 14, 15
 _DT_RUNPATH, _DT_GNU_HASH, _DT_VERSYM = 29, 0x6FFFFEF5, 0x6FFFFFF0
 _DT_VERDEF, _DT_VERNEED = 0x6FFFFFFC, 0x6FFFFFFE
@@ -44,6 +44,16 @@ _STB_WEAK, _STB_EXPORTED = 2, frozenset({1, 2, 10})
 _SHN_UNDEF, _SHN_ABS, _STT_TLS = 0, 0xFFF1, 6
 _VER_FLAG_BASE, _VERSION_HIDDEN, _VERSION_INDEX = 1, 0x8000, 0x7FFF
 _LAST_UNVERSIONED = 1
+
+# Far above what linkers write. A file that somebody made to waste time goes beyond them, since
+# all that it can repeat is what it points at twice.
+_MOST_DYNAMIC = 1 << 16
+_MOST_VERSIONS = 1 << 15
+_LONGEST_GNU_CHAIN = 1 << 12
+_LONGEST_CHAIN = 1 << 16
+_TEXT_FACTOR = 16
+_TEXT_ALWAYS = 16 << 20
+_LOAD_FACTOR = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,16 +148,29 @@ class ElfFile:
     def undefined_symbols(self) -> Iterator[UndefinedSymbol]:
         """Yield what other libraries have to provide, in the order of the symbol table."""
         needed_versions = {number: version for _, number, version in self._version_needs()}
+        text = self._texts()
         count = self._undefined_bound
         table = self._bytes.slice(self._symbol_offset(0), count * _SYMBOL.size) if count else b""
         for index, (name, info, _, section, _, _) in enumerate(_SYMBOL.iter_unpack(table)):
             if section != _SHN_UNDEF or not name or info >> 4 not in _STB_EXPORTED:
                 continue
             yield UndefinedSymbol(
-                name=self._text(name),
+                name=text(name),
                 version=needed_versions.get(self._version_number(index) & _VERSION_INDEX),
                 weak=info >> 4 == _STB_WEAK,
             )
+
+    def object_undefined_symbols(self) -> Iterator[str]:
+        """Yield what an object file leaves to the linker to find."""
+        for section in self._sections:
+            if section[1] != _SHT_SYMTAB or section[6] >= len(self._sections):
+                continue
+            names = self._sections[section[6]][4]
+            size = section[5] - section[5] % _SYMBOL.size
+            table = self._bytes.slice(section[4], size)
+            for name, info, _, place, _, _ in _SYMBOL.iter_unpack(table):
+                if place == _SHN_UNDEF and name and info >> 4 in _STB_EXPORTED:
+                    yield self._bytes.text(names + name)
 
     def exported_symbols(self) -> Iterator[ExportedSymbol]:
         """Yield what the loader can find here, in the order of the symbol table.
@@ -156,6 +179,7 @@ class ElfFile:
         to that version, or to what has none and is not hidden.
         """
         first, end = self._exported_bounds
+        text = self._texts()
         table = self._bytes.slice(self._symbol_offset(first), (end - first) * _SYMBOL.size)
         for index, (name, info, _, section, value, _) in enumerate(
             _SYMBOL.iter_unpack(table), first
@@ -165,7 +189,7 @@ class ElfFile:
                 is_hidden, number = bool(number & _VERSION_HIDDEN), number & _VERSION_INDEX
                 version = self._defined_versions.get(number)
                 yield ExportedSymbol(
-                    name=self._text(name),
+                    name=text(name),
                     version=version,
                     hidden=is_hidden and (version is None or number > _LAST_UNVERSIONED + 1),
                 )
@@ -197,6 +221,9 @@ class ElfFile:
 
     def loaded_bytes(self) -> Iterator[memoryview]:
         """Yield what is loaded into memory, segment by segment."""
+        size = sum(segment[5] for segment in self._segments if segment[0] == _PT_LOAD)
+        if size > _LOAD_FACTOR * len(self._bytes.data):
+            self._bytes.refuse("it loads the same bytes again and again")
         for segment in self._segments:
             if segment[0] == _PT_LOAD:
                 yield self._bytes.slice(segment[2], segment[5])
@@ -210,19 +237,24 @@ class ElfFile:
         return self._table(_SECTION_HEADER, offset=offset, count=count if offset else 0)
 
     def _read_dynamic(self) -> Iterator[tuple[int, int]]:
+        count = 0
         for segment in self._segments:
             if segment[0] == _PT_DYNAMIC:
                 size = segment[5] - segment[5] % _DYNAMIC.size
                 for tag, value in _DYNAMIC.iter_unpack(self._bytes.slice(segment[2], size)):
                     if tag == 0:
                         return
+                    count += 1
+                    if count > _MOST_DYNAMIC:
+                        self._bytes.refuse("its dynamic segment has no end")
                     yield tag, value
 
     def _dynamic_value(self, wanted: int) -> int | None:
         return next((value for tag, value in self._dynamic if tag == wanted), None)
 
     def _dynamic_texts(self, wanted: int) -> tuple[str, ...]:
-        return tuple(self._text(value) for tag, value in self._dynamic if tag == wanted)
+        text = self._texts()
+        return tuple(text(value) for tag, value in self._dynamic if tag == wanted)
 
     def _offset(self, address: int) -> int:
         """Translate an address of the loaded image into an offset of the file."""
@@ -243,8 +275,20 @@ class ElfFile:
         wanted |= {_DT_VERSYM, _DT_VERDEF, _DT_VERNEED}
         return {tag: self._offset(value) for tag, value in self._dynamic if tag in wanted}
 
-    def _text(self, offset: int) -> str:
-        return self._bytes.text(self._tables.get(_DT_STRTAB, 0) + offset)
+    def _texts(self) -> Callable[[int], str]:
+        """Return a reader of the string table that does not read the same part without end."""
+        left = _TEXT_FACTOR * len(self._bytes.data) + _TEXT_ALWAYS
+        begin = self._tables.get(_DT_STRTAB, 0)
+
+        def read(offset: int) -> str:
+            nonlocal left
+            text = self._bytes.text(begin + offset)
+            left -= len(text)
+            if left < 0:
+                self._bytes.refuse("its names share more of their text than any linker lets them")
+            return text
+
+        return read
 
     def _symbol_offset(self, index: int) -> int:
         return self._tables.get(_DT_SYMTAB, 0) + index * _SYMBOL.size
@@ -300,34 +344,41 @@ class ElfFile:
     def _version_needs(self) -> Iterator[tuple[str, int, str]]:
         """Yield library, version number and version name."""
         seen = 0
+        text = self._texts()
         for offset, (_, count, library, first, _) in self._chain(_DT_VERNEED, _VERSION_NEED):
             entry = offset + first
-            for _ in range(count):
-                _, _, number, name, step = self._bytes.unpack(_VERSION_NEED_ENTRY, entry)
-                yield self._text(library), number & _VERSION_INDEX, self._text(name)
-                entry += step
             seen += count
             if seen > _VERSION_INDEX:
                 self._bytes.refuse("it needs more symbol versions than can be numbered")
+            for _ in range(count):
+                _, _, number, name, step = self._bytes.unpack(_VERSION_NEED_ENTRY, entry)
+                yield text(library), number & _VERSION_INDEX, text(name)
+                entry += step
 
     @cached_property
     def _defined_versions(self) -> Mapping[int, str]:
         """The versions that this library defines, by number; its base version is left out."""
         versions: dict[int, str] = {}
+        text = self._texts()
         for offset, definition in self._chain(_DT_VERDEF, _VERSION_DEFINITION):
             _, flags, number, count, _, first, _ = definition
             if count and not flags & _VER_FLAG_BASE:
                 (name,) = self._bytes.unpack(_U32, offset + first)
-                versions[number & _VERSION_INDEX] = self._text(name)
+                versions[number & _VERSION_INDEX] = text(name)
         return versions
 
     def _chain(self, table: int, layout: struct.Struct) -> Iterator[tuple[int, tuple[int, ...]]]:
         """Yield offset and fields of records that each end with the distance to the next."""
         offset = self._tables.get(table)
-        while offset is not None:
+        if offset is None:
+            return
+        for _ in range(_MOST_VERSIONS):
             record = self._bytes.unpack(layout, offset)
             yield offset, record
-            offset = offset + record[-1] if record[-1] else None
+            if not record[-1]:
+                return
+            offset += record[-1]
+        self._bytes.refuse("its table of symbol versions has no end")
 
     def _fits_version(self, index: int, version: str | None) -> bool:
         """Decide as ``check_match`` of glibc's dl-lookup.c does."""
@@ -376,13 +427,16 @@ class ElfFile:
         bucket = bloom + bloom_words * _U64.size
         (index,) = self._bytes.unpack(_U32, bucket + value % buckets * _U32.size)
         chain = bucket + buckets * _U32.size
-        while index >= first:
+        if index < first:
+            return
+        for _ in range(_LONGEST_GNU_CHAIN):
             (found,) = self._bytes.unpack(_U32, chain + (index - first) * _U32.size)
             if found | 1 == value | 1:
                 yield index
             if found & 1:
                 return
             index += 1
+        self._bytes.refuse("a chain of its hash table has no end")
 
     def _hash_candidates(self, name: bytes) -> Iterator[int]:
         table = self._tables[_DT_HASH]
@@ -393,7 +447,7 @@ class ElfFile:
         (index,) = self._bytes.unpack(_U32, bucket + sysv_hash(name) % buckets * _U32.size)
         chain = bucket + buckets * _U32.size
         # As many steps as there are symbols: a damaged chain may run in a circle.
-        for _ in range(min(count, len(self._bytes.data))):
+        for _ in range(min(count, _LONGEST_CHAIN)):
             if not index:
                 return
             yield index

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from wheelyard.errors import CheckError
 
 if TYPE_CHECKING:
     import mmap
     import struct
+
+
+LONGEST_TEXT: Final = 1 << 20
+"""Of a symbol; what C++ makes of its templates has some ten thousand characters at most."""
 
 
 class ElfError(CheckError):
@@ -34,7 +38,8 @@ class ElfBytes:
         return memoryview(self.data)[offset : offset + size]
 
     def text(self, offset: int) -> str:
-        end = self.data.find(b"\0", offset) if offset < len(self.data) else -1
+        last = offset + LONGEST_TEXT
+        end = self.data.find(b"\0", offset, last) if offset < len(self.data) else -1
         if end < 0:
             self.refuse(f"the text at offset {offset:#x} has no end")
         return self.data[offset:end].decode("utf-8", "backslashreplace")

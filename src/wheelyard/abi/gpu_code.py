@@ -92,7 +92,7 @@ def _entries(block: memoryview, name: str) -> Iterator[tuple[int, GpuArch]]:
             if kind in (_KIND_PTX, _KIND_CUBIN):
                 yield kind, _gpu_arch(sm, flags)
             begin += header_size + payload_size
-            if not header_size:
+            if header_size < _ENTRY.size:
                 raise _error(name)
             _forget(block)
         at = _find_container(block, end)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import math
+import re
 from base64 import urlsafe_b64encode
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from packaging.metadata import InvalidMetadata, Metadata
 from packaging.requirements import InvalidRequirement, Requirement
@@ -16,10 +18,14 @@ from packaging.utils import NormalizedName, canonicalize_name
 from wheelyard.errors import RepairError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from packaging.specifiers import SpecifierSet
     from packaging.version import Version
+
+_MOST_TAGS: Final = 1000
+_SIZE = re.compile(r"[0-9]{1,18}")
+_LONGEST_MESSAGE: Final = 500
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +67,7 @@ def parse_core_metadata(text: bytes) -> CoreMetadata:
             requires_python=metadata.requires_python,
             requires=tuple(metadata.requires_dist or ()),
         )
-    except InvalidMetadata as error:
+    except (InvalidMetadata, RecursionError, ValueError) as error:
         msg = f"METADATA of the wheel is not valid: {error}. The project's build has to write it."
         raise RepairError(msg) from error
 
@@ -72,13 +78,26 @@ def parse_wheel_info(text: bytes) -> WheelInfo:
     tags: set[Tag] = set()
     for field in head:
         if field.name == "tag":
-            tags.update(parse_tag(field.value))
+            tags.update(_parse_tag(field.value))
     values = {field.name: field.value for field in head}
     return WheelInfo(
         tags=frozenset(tags),
         build=values.get("build", ""),
         root_is_purelib=values.get("root-is-purelib", "").lower() == "true",
     )
+
+
+def _parse_tag(text: str) -> frozenset[Tag]:
+    """Parse a tag set such as ``py2.py3-none-any``, which stands for the product of its parts."""
+    try:
+        parts = [part.count(".") + 1 for part in text.split("-")]
+        if math.prod(parts) <= _MOST_TAGS:
+            return parse_tag(text)
+        reason = f"it stands for more than {_MOST_TAGS} tags"
+    except ValueError as error:
+        reason = str(error)
+    msg = f"WHEEL of the wheel has the tag {text[:200]!r}: {reason}. Its build has to write one."
+    raise RepairError(msg)
 
 
 def set_version(metadata: bytes, version: Version) -> bytes:
@@ -136,17 +155,23 @@ def format_record(rows: Iterable[RecordRow]) -> bytes:
 
 def parse_record(text: bytes) -> tuple[RecordRow, ...]:
     """Parse RECORD."""
-    rows = []
-    for row in csv.reader(io.StringIO(text.decode("utf-8"), newline="")):
+    try:
+        return tuple(_record_rows(text.decode("utf-8")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        msg = f"RECORD of the wheel cannot be read: {error}. Its build has to write it."
+        raise RepairError(msg) from error
+
+
+def _record_rows(text: str) -> Iterator[RecordRow]:
+    for row in csv.reader(io.StringIO(text, newline="")):
         match row:
             case []:
                 continue
-            case [path, digest, size] if size.isdigit() or not size:
-                rows.append(RecordRow(path=path, digest=digest, size=int(size) if size else None))
+            case [path, digest, size] if not size or _SIZE.fullmatch(size):
+                yield RecordRow(path=path, digest=digest, size=int(size) if size else None)
             case _:
                 msg = f"RECORD of the wheel has a line that is not path, digest, size: {row!r}"
-                raise RepairError(msg)
-    return tuple(rows)
+                raise RepairError(msg[:_LONGEST_MESSAGE])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ import contextlib
 import itertools
 import logging
 import re
-import shutil
 from typing import TYPE_CHECKING, assert_never
 
 from wheelyard.errors import PatchError, ProcessError
 from wheelyard.files import disk_errors, file_sha256
+from wheelyard.folders import remove_tree
 from wheelyard.model.source import FolderSource, GitSource, SdistSource, UrlSource
 from wheelyard.network.children import git_environment
 from wheelyard.network.git import checkout
@@ -59,13 +59,13 @@ def apply_patches(
 def _appearing_tree(tree: Path) -> Iterator[Path]:
     """Yield the path of a folder beside ``tree`` that takes its name when the block ends well."""
     work = tree.with_name(f".{tree.name}.partial")
-    shutil.rmtree(work, ignore_errors=True)  # a killed process left it
+    remove_tree(work)  # a killed process left it
     work.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield work
         work.rename(tree)
     except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
+        remove_tree(work)
         raise
 
 

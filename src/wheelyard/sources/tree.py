@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -91,14 +92,24 @@ def _is_leftover(file: Path) -> bool:
 
 def _walk(tree: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """Walk from the leaves up, links to folders counting as files, never through a link."""
-    for folder, folders, names in os.walk(tree, topdown=False, onerror=_raise):
-        links = [name for name in folders if Path(folder, name).is_symlink()]
-        real = [name for name in folders if name not in links]
-        yield Path(folder), real, [*names, *links]
+    try:
+        for folder, folders, names in os.walk(tree, topdown=False, onerror=_raise):
+            links = [name for name in folders if Path(folder, name).is_symlink()]
+            real = [name for name in folders if name not in links]
+            yield Path(folder), real, [*names, *links]
+    except RecursionError:
+        raise _too_deep(tree) from None
 
 
 def _raise(error: OSError) -> None:
+    if error.errno == errno.ENAMETOOLONG:
+        raise _too_deep(Path(os.fspath(error.filename)[:200])) from None
     raise error
+
+
+def _too_deep(path: Path) -> IntegrityError:
+    msg = f"{path} has folders in folders without end. A source tree must not be so deep."
+    return IntegrityError(msg)
 
 
 def _describe(path: Path) -> tuple[str, str]:

@@ -7,6 +7,7 @@ import itertools
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from wheelyard.leavings import read_left
 from wheelyard.toolchain.compile_cache import CACHE_SIZE, CacheReport
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Ccache:
     def read(self, output: Path) -> CacheReport:
         """Read its log of results: a line that names the source, then what came of it."""
         try:
-            lines = (output / _LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = read_left(output, _LOG).decode("utf-8", "replace").splitlines()
         except FileNotFoundError:
             lines = []
         hits: collections.Counter[str] = collections.Counter()

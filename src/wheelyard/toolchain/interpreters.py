@@ -21,11 +21,15 @@ from wheelyard.toolchain.interpreter_places import PYTHONS_VARIABLE, list_interp
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from wheelyard.machine.libc import Libc
+
 logger = logging.getLogger(__name__)
 
 OLDEST = PythonVersion(3, 8)
 _MARK = "wheelyard-interpreter "
-_QUESTION = f"""
+_NEWEST_PLATFORM = 40
+"""The minor version of glibc in the newest manylinux platform that uv knows."""
+QUESTION = f"""
 import json, platform, struct, sys, sysconfig
 variable = sysconfig.get_config_var
 print({_MARK!r} + json.dumps({{
@@ -64,6 +68,18 @@ class Interpreter:
     machine: str
     ldshared: str = ""
     """How this Python's setuptools links an extension."""
+    container_libc: Libc | None = None
+    """The C library of the image that it lies in; nothing for one of this machine."""
+
+    @property
+    def installing(self) -> tuple[str, ...]:
+        """How uv is told for which Python it installs; one in an image cannot be run."""
+        if self.container_libc is None:
+            return "--python", str(self.executable)
+        glibc = self.container_libc.version
+        platform = f"{self.machine}-manylinux_{glibc[0]}_{min(glibc[1], _NEWEST_PLATFORM)}"
+        where = ("--python", sys.executable, "--python-platform", platform)
+        return (*where, "--python-version", str(self.version.version))
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,6 +213,21 @@ def _install_headers(version: PythonVersion) -> str:
     return f"install {debian} (Debian, Ubuntu) or {fedora} (Fedora, RHEL)"
 
 
+def read_answer(text: str, *, executable: Path, libc: Libc) -> Interpreter:
+    """Return the interpreter of an image that printed this when it was asked."""
+    line = next((line for line in text.splitlines() if line.startswith(_MARK)), _MARK)
+    try:
+        answer = msgspec.json.decode(line.removeprefix(_MARK), type=Answer)
+    except msgspec.DecodeError as error:
+        msg = f"{executable} of the image is not a Python interpreter: it does not answer."
+        raise MachineError(msg) from error
+    reason = _unfit(answer)
+    if reason:
+        msg = f"{executable} of the image {reason}."
+        raise MachineError(msg)
+    return dataclasses.replace(_interpreter(executable, answer), container_libc=libc)
+
+
 def _interpreter(path: Path, answer: Answer) -> Interpreter:
     return Interpreter(
         executable=path,
@@ -294,7 +325,7 @@ class _Memory:
 def _ask(path: Path, env: Mapping[str, str]) -> tuple[Answer | str, bool]:
     """Return the answer of an interpreter or why there is none, and whether that will last."""
     try:
-        output = run([path, "-I", "-c", _QUESTION], env=env).output
+        output = run([path, "-I", "-c", QUESTION], env=env).output
     except ProcessError as error:
         if "Unknown option: -I" in error.tail:
             return f"is older than Python {OLDEST}", True

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
+import io
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
+
+from wheelyard.leavings import list_left, opened, read_left
 from wheelyard.toolchain.compile_cache import CACHE_SIZE, CacheReport, CacheStep
 
 if TYPE_CHECKING:
@@ -18,8 +23,24 @@ if TYPE_CHECKING:
 
 _LINE = re.compile(r" sccache::compiler::compiler\] \[(?P<name>[^\]]+)\]: (?P<said>.*)$")
 _ASKED = "get_cached_or_compile: "
-_KEY = "Hash key: "
-_COMPILED = re.compile(r"Compiled in ([\d.]+) s")
+_KEY = re.compile(r"Hash key: ([0-9a-f]{64})\s*")
+_COMPILED = re.compile(r"Compiled in (\d{1,9}(?:\.\d{1,9})?) s", re.ASCII)
+_LOG_LIMIT = 1 << 30
+_LONGEST_LINE = 8 << 20
+"""Above what the kernel takes for the arguments of a process, as the log shows them."""
+
+
+class _Counts(msgspec.Struct):
+    counts: dict[str, Annotated[int, msgspec.Meta(ge=0)]] = {}
+
+
+class _Stats(msgspec.Struct):
+    cache_hits: _Counts
+    cache_misses: _Counts
+
+
+class _Counted(msgspec.Struct):
+    stats: _Stats
 
 
 class Sccache:
@@ -47,40 +68,44 @@ class Sccache:
         return CacheReport(hits=hits, misses=misses, steps=read_steps(output))
 
 
-def object_path(folder: Path, key: str) -> Path:
-    """Return where it keeps the object of that key."""
-    return folder / key[0] / key[1] / key
+def object_name(key: str) -> str:
+    """Return where below its folder it keeps the object of that key."""
+    return f"{key[0]}/{key[1]}/{key}"
 
 
 def read_counts(output: Path) -> tuple[dict[str, int], dict[str, int]]:
     """Add up hits and misses of each server of a build; nothing there means nothing done."""
     hits: collections.Counter[str] = collections.Counter()
     misses: collections.Counter[str] = collections.Counter()
-    for path in _of_every_server(output, "cache.json"):
+    for name in _of_every_server(output, "cache.json"):
         try:
-            stats = json.loads(path.read_text(encoding="utf-8"))["stats"]
-            hits.update(stats["cache_hits"]["counts"])
-            misses.update(stats["cache_misses"]["counts"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            stats = msgspec.json.decode(read_left(output, name), type=_Counted).stats
+        except (FileNotFoundError, msgspec.DecodeError, RecursionError):
             continue
+        hits.update(stats.cache_hits.counts)
+        misses.update(stats.cache_misses.counts)
     return dict(hits), dict(misses)
 
 
 def read_steps(output: Path) -> tuple[CacheStep, ...]:
     """Return the steps of a build from the logs of its cache servers; unknown lines say nothing."""
     steps: list[CacheStep] = []
-    for path in _of_every_server(output, "sccache.log"):
-        try:
-            with path.open(encoding="utf-8", errors="replace") as log:
-                steps += _parse(log)
-        except FileNotFoundError:
-            continue
+    for name in _of_every_server(output, "sccache.log"):
+        with (
+            contextlib.suppress(FileNotFoundError),
+            opened(output, name, limit=_LOG_LIMIT) as stream,
+            io.TextIOWrapper(stream, encoding="utf-8", errors="replace") as log,
+        ):
+            steps += _parse(iter(lambda: log.readline(_LONGEST_LINE), ""))
     return tuple(steps)
 
 
-def _of_every_server(output: Path, name: str) -> list[Path]:
+def _of_every_server(output: Path, name: str) -> list[str]:
     """Return the build's own file, then those of compiles that had a server of their own."""
-    return [output / name, *sorted(output.glob(f"fresh/*/{name}"))]
+    try:
+        return [name, *(f"fresh/{server}/{name}" for server in list_left(output, "fresh"))]
+    except FileNotFoundError:
+        return [name]
 
 
 def _parse(lines: Iterable[str]) -> list[CacheStep]:
@@ -103,9 +128,9 @@ def _parse(lines: Iterable[str]) -> list[CacheStep]:
 
 
 def _changed(said: str) -> dict[str, str | bool | float]:
-    compiled = _COMPILED.match(said)
-    if said.startswith(_KEY):
-        return {"key": said.removeprefix(_KEY).strip()}
+    compiled, key = _COMPILED.match(said), _KEY.fullmatch(said)
+    if key is not None:
+        return {"key": key[1]}
     if said.startswith(("Cache hit", "Cache miss")):
         return {"hit": said.startswith("Cache hit")}
     return {"seconds": float(compiled[1])} if compiled is not None else {}
@@ -115,5 +140,5 @@ def _words(listed: str) -> tuple[str, ...]:
     """Read a list as Rust shows it, which for command lines is JSON nearly always."""
     try:
         return tuple(map(str, json.loads(listed)))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return tuple(listed.strip("[]").split(", "))

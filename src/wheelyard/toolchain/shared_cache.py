@@ -7,14 +7,16 @@ compile cache knows by which key; it is written last, so that it names nothing t
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import msgspec
 
 from wheelyard.errors import IntegrityError
 from wheelyard.files import file_sha256
 from wheelyard.folders import remove_tree
+from wheelyard.leavings import opened, put
 from wheelyard.model.record import Sha256  # noqa: TC001 - msgspec reads it
 from wheelyard.toolchain.admission import sharing
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from wheelyard.model.job import Job
     from wheelyard.network.object_store import ObjectStore
 
+T = TypeVar("T")
+_OBJECT_LIMIT = 4 << 30
 Key = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 """What the compile cache calls an object."""
 
@@ -65,21 +69,23 @@ class SharedCache:
     store: ObjectStore
     parallel: int
 
-    def bring(self, job: Job, *, path_of: Callable[[str], Path], scratch: Path) -> Moved:
-        """Bring what the job may need and the compile cache lacks, verified.
+    def bring(
+        self, job: Job, *, folder: Path, name_of: Callable[[str], str], scratch: Path
+    ) -> Moved:
+        """Bring what the job may need and the compile cache in ``folder`` lacks, verified.
 
+        Builds write to that folder: nothing in it is followed or trusted.
         That is what jobs of its group compiled; if none did yet, what the same recipe version
         compiled for other torch builds of this CUDA, whose device code it can use.
         """
         known = self._known(job)
-        lacking = {key: one for key, one in known.items() if not path_of(key).exists()}
+        lacking = {key: one for key, one in known.items() if not _has(folder, name_of(key))}
 
         def fetch(item: tuple[str, SharedObject]) -> None:
             key, one = item
             part = scratch / key
             self._fetch(one, part)
-            path_of(key).parent.mkdir(parents=True, exist_ok=True)
-            part.replace(path_of(key))
+            put(part, folder, name_of(key))
 
         scratch.mkdir(parents=True, exist_ok=True)
         try:
@@ -88,21 +94,39 @@ class SharedCache:
             remove_tree(scratch)
         return _moved(lacking.values())
 
-    def share(self, job: Job, keys: Iterable[str], *, path_of: Callable[[str], Path]) -> Moved:
+    def share(
+        self,
+        job: Job,
+        keys: Iterable[str],
+        *,
+        folder: Path,
+        name_of: Callable[[str], str],
+        scratch: Path,
+    ) -> Moved:
         """Put the objects of these keys into the store, then the job's list of them.
 
-        An object that the compile cache has dropped meanwhile is left out.
+        An object that the compile cache has dropped meanwhile is left out. What is put there is a
+        copy, which no build can change or turn into a link meanwhile.
         """
         known = self._known(job)
-        here = {key: path for key in sorted(keys) if (path := path_of(key)).is_file()}
-        objects = {key: known.get(key) or _describe(path) for key, path in here.items()}
-        fresh = {key: one for key, one in objects.items() if key not in known}
+        here = [key for key in sorted(keys) if _has(folder, name_of(key))]
+        described: dict[str, SharedObject] = {}
 
-        def put(item: tuple[str, SharedObject]) -> None:
+        def take(item: tuple[str, SharedObject | None]) -> None:
             key, one = item
-            self.store.put(one.name, here[key], sha256=one.sha256)
+            if one is None:
+                part = scratch / key
+                described[key] = _copy(folder, name_of(key), part)
+                self.store.put(described[key].name, part, sha256=described[key].sha256)
+                part.unlink()
 
-        self._each(put, fresh.items())
+        scratch.mkdir(parents=True, exist_ok=True)
+        try:
+            self._each(take, [(key, known.get(key)) for key in here])
+        finally:
+            remove_tree(scratch)
+        objects = {key: known.get(key) or described[key] for key in here}
+        fresh = {key: one for key, one in objects.items() if key not in known}
         text = msgspec.json.encode(
             SharedList(job=job.identifier, objects=objects), order="deterministic"
         )
@@ -143,8 +167,8 @@ class SharedCache:
 
     def _each(
         self,
-        move: Callable[[tuple[str, SharedObject]], None],
-        items: Iterable[tuple[str, SharedObject]],
+        move: Callable[[tuple[str, T]], None],
+        items: Iterable[tuple[str, T]],
     ) -> None:
         with ThreadPoolExecutor(self.parallel) as pool:
             for _ in pool.map(move, items):
@@ -155,8 +179,18 @@ def _folder(job: Job) -> str:
     return f"lists/{sharing(job)}/{job.group}/"
 
 
-def _describe(path: Path) -> SharedObject:
-    return SharedObject(sha256=file_sha256(path), size=path.stat().st_size)
+def _has(folder: Path, name: str) -> bool:
+    try:
+        with opened(folder, name, limit=_OBJECT_LIMIT):
+            return True
+    except FileNotFoundError:
+        return False
+
+
+def _copy(folder: Path, name: str, part: Path) -> SharedObject:
+    with opened(folder, name, limit=_OBJECT_LIMIT) as stream, part.open("wb") as target:
+        shutil.copyfileobj(stream, target, 1 << 20)
+    return SharedObject(sha256=file_sha256(part), size=part.stat().st_size)
 
 
 def _moved(objects: Iterable[SharedObject]) -> Moved:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import re
 import time
@@ -10,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wheelyard.errors import BuildError, DiskError, OutOfMemoryError, ProcessError
-from wheelyard.files import file_sha256
+from wheelyard.leavings import LeavingError, list_left, opened, read_left
 from wheelyard.machine.memory import oom_kills
 from wheelyard.toolchain.compile_cache import (
     CacheStatistics,
 )
+from wheelyard.toolchain.floors import LIBRARIES
 from wheelyard.toolchain.kept_units import explain_misses, found_units, keep_units, read_units
 from wheelyard.toolchain.preflight import header_folders
 from wheelyard.toolchain.rooms import build_rooms, python_environment
@@ -36,8 +38,11 @@ _ERROR = re.compile(
 )
 _ERRORS = 6
 _LAST_LINES = 8
-_TIME = re.compile(r"(\d+)m([\d.]+)s")
-_STEP = re.compile(r"^\[(\d+)/(\d+)\]")
+_TIME = re.compile(r"(\d{1,9})m(\d{1,9}(?:\.\d{1,9})?)s", re.ASCII)
+_TIMES_LIMIT = 4096
+_WHEEL_LIMIT = 16 << 30
+"""Above any wheel, and soon read."""
+_STEP = re.compile(r"^\[(\d{1,9})/(\d{1,9})\]")
 _EPOCH = "315532800"
 """1980-01-01, the oldest time that a zip archive can hold."""
 _DISK_FULL = "No space left on device"
@@ -91,6 +96,11 @@ class BuildRequest:
         )
 
 
+def object_folders(work: Path) -> tuple[Path, ...]:
+    """Return where a build leaves its object files, until its folder goes."""
+    return work / "build" / "objects", work / "source"
+
+
 def build_wheel(
     patched: PatchedSource,
     request: BuildRequest,
@@ -100,15 +110,15 @@ def build_wheel(
     """Run the build child and return the one wheel that it left, and what its cache did."""
     places = Places(base=request.toolchain.sandbox.base)
     started = time.monotonic()
-    output = run_build(patched, request, places, on_step=on_step)
+    output = run_build(patched, request, places, wheels=places.build / "dist", on_step=on_step)
     seconds = time.monotonic() - started
-    wheel = _only_wheel(output / "dist", request)
+    wheel, sha256 = _only_wheel(output, request)
     built = BuiltWheel(
         path=wheel,
-        sha256=file_sha256(wheel),
+        sha256=sha256,
         log_path=request.log_path,
         seconds=seconds,
-        cpu_seconds=read_cpu_seconds(output / "times"),
+        cpu_seconds=read_cpu_seconds(output),
     )
     return built, _account(patched, request, places, output)
 
@@ -119,11 +129,13 @@ def run_build(
     places: Places,
     *,
     variables: Mapping[str, str] | None = None,
+    wheels: Path | None = None,
     on_step: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Path:
     """Run the build child to its end and return the folder that it wrote to.
 
-    ``variables`` are set beside those of every build.
+    ``variables`` are set beside those of every build; ``wheels`` is where it has to leave a wheel,
+    if it has to.
     """
     sandbox = request.toolchain.sandbox
     output = _prepare(request, places)
@@ -137,6 +149,7 @@ def run_build(
                 cwd=places.source,
                 log_path=request.log_path,
                 on_line=_step_reader(on_step),
+                wheels=wheels,
             )
         )
     except ProcessError as error:
@@ -191,22 +204,22 @@ def _reader(patched: PatchedSource, places: Places) -> Callable[[str], str | Non
         if not inside.is_relative_to(places.source):
             return None
         try:
-            here = patched.tree / inside.relative_to(places.source)
-            return here.read_text(encoding="utf-8", errors="replace")
-        except OSError:
+            name = str(inside.relative_to(places.source))
+            return read_left(patched.tree, name).decode("utf-8", "replace")
+        except (OSError, LeavingError):  # what it includes tells why, and decides nothing
             return None
 
     return read
 
 
-def read_cpu_seconds(path: Path) -> float:
+def read_cpu_seconds(output: Path) -> float:
     """Read what the shell's ``times`` wrote: its own user and system time, then its children's.
 
     The namespaces of a sandbox may hide that from the process outside.
     """
     try:
-        parts = _TIME.findall(path.read_text(encoding="ascii"))
-    except FileNotFoundError:
+        parts = _TIME.findall(read_left(output, "times", limit=_TIMES_LIMIT).decode("ascii"))
+    except (FileNotFoundError, UnicodeDecodeError):
         return 0.0
     return sum(60 * float(minutes) + float(seconds) for minutes, seconds in parts)
 
@@ -260,8 +273,10 @@ def build_environment(request: BuildRequest, places: Places) -> dict[str, str]:
     """Return the whole environment of the build child, in paths of the sandbox."""
     toolchain = request.toolchain
     job = request.job
-    compilers = _compilers(toolchain.compiler.path)
+    compilers = _compilers(toolchain)
     includes = [str(places.toolkit / "include" / "cccl"), *_torch_headers(toolchain, places)]
+    if toolchain.held_to is not None:
+        includes.insert(0, str(places.floor / "include"))
     libraries = [places.base / "links", places.toolkit / "lib64", places.toolkit / "lib64/stubs"]
     environment = {
         **python_environment(places, compilers[0].parent),
@@ -300,6 +315,8 @@ def build_environment(request: BuildRequest, places: Places) -> dict[str, str]:
         environment |= request.compile_cache.variables(places, compilers=identity)
     if request.admission is not None:
         environment |= request.admission.variables(job, inside=places.budget)
+    if toolchain.held_to is not None:
+        environment["WHEELYARD_FLOOR"] = str(places.floor / LIBRARIES)
     if job.lineinfo:
         environment["WHEELYARD_LINEINFO"] = "1"
     return environment | dict(job.version.build.environment)
@@ -327,11 +344,13 @@ def gencode_flags(gpu_archs: tuple[GpuArch, ...]) -> str:
     return " ".join(flags)
 
 
-def _compilers(gxx: Path) -> tuple[Path, Path]:
+def _compilers(toolchain: Toolchain) -> tuple[Path, Path]:
     """Return the C++ compiler and the C compiler of the same family and version."""
+    gxx = toolchain.compiler.path
+    is_here = toolchain.interpreter.container_libc is None
     names = (("clang++", "clang"), ("g++", "gcc"), ("c++", "cc"))
     siblings = (gxx.with_name(gxx.name.replace(cxx, cc)) for cxx, cc in names if cxx in gxx.name)
-    return gxx, next((path for path in siblings if path.exists()), gxx)
+    return gxx, next((path for path in siblings if not is_here or path.exists()), gxx)
 
 
 def _torch_headers(toolchain: Toolchain, places: Places) -> list[str]:
@@ -405,13 +424,19 @@ def _telling_lines(error: ProcessError, log_path: Path) -> str:
     return "\n".join([*first, "Last lines:", *last])
 
 
-def _only_wheel(folder: Path, request: BuildRequest) -> Path:
-    match sorted(folder.glob("*.whl")):
-        case [wheel]:
-            return wheel
+def _only_wheel(output: Path, request: BuildRequest) -> tuple[Path, str]:
+    """Return the wheel and its sha256; every later stage reads a plain file of this build."""
+    try:
+        names = list_left(output, "dist")
+    except FileNotFoundError:
+        names = []
+    match [name for name in names if name.endswith(".whl")]:
+        case [name]:
+            with opened(output, f"dist/{name}", limit=_WHEEL_LIMIT) as stream:
+                return output / "dist" / name, hashlib.file_digest(stream, "sha256").hexdigest()
         case []:
             msg = f"{request.job.identifier} built without error but left no wheel in its dist."
         case many:
-            names = ", ".join(path.name for path in many)
-            msg = f"{request.job.identifier} left several wheels where one is wanted: {names}"
+            listed = ", ".join(map(repr, many))
+            msg = f"{request.job.identifier} left several wheels where one is wanted: {listed}"
     raise BuildError(f"{msg}\nLog: {request.log_path}")  # noqa: TRY003, EM102

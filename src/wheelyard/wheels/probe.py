@@ -7,12 +7,14 @@ nothing of it can come to be a wheel.
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from wheelyard.errors import BuildError, InputFileError
 from wheelyard.folders import remove_tree
+from wheelyard.leavings import read_left
 from wheelyard.toolchain.values import Places
 from wheelyard.wheels.build import read_cpu_seconds, run_build
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from wheelyard.sources.values import PatchedSource
     from wheelyard.wheels.build import BuildRequest
 
+_SECONDS = r"\d{1,12}(?:\.\d{1,9})?"
+_COMPILED = re.compile(rf"(?P<began>{_SECONDS}) (?P<ended>{_SECONDS}) (?P<source>.+)", re.ASCII)
 VARIABLE = "WHEELYARD_PROBE"
 """Tells the compiler wrappers which sources to compile, as patterns, one a line."""
 
@@ -76,30 +80,33 @@ def probe_source(
     seconds = time.monotonic() - started
     # what the build put together of empty objects
     remove_tree(output / "dist")
-    units = read_units(output / "probe" / "compiled")
-    left_out = _lines(output / "probe" / "left-out")
+    units = read_units(output)
+    left_out = _lines(output, "probe/left-out")
     _refuse_idle_patterns(patterns, units, left_out, request)
     return ProbedSource(
         units=units,
         left_out=len(set(left_out)),
         seconds=seconds,
-        cpu_seconds=read_cpu_seconds(output / "times"),
+        cpu_seconds=read_cpu_seconds(output),
     )
 
 
-def read_units(path: Path) -> tuple[ProbedUnit, ...]:
+def read_units(output: Path) -> tuple[ProbedUnit, ...]:
     """Read what the wrappers wrote of each unit: when it began and ended, and its path."""
     units = []
-    for line in _lines(path):
-        began, ended, source = line.split(" ", 2)
-        seconds = round(float(ended) - float(began), 3)
-        units.append(ProbedUnit(source=source, seconds=seconds))
+    for line in _lines(output, "probe/compiled"):
+        match = _COMPILED.fullmatch(line)
+        if match is None:
+            msg = f"The probe wrote {line[:200]!r} of a unit, which is no time. Look at its source."
+            raise BuildError(msg)
+        seconds = round(float(match["ended"]) - float(match["began"]), 3)
+        units.append(ProbedUnit(source=match["source"], seconds=seconds))
     return tuple(sorted(units, key=lambda unit: unit.source))
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(output: Path, name: str) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return read_left(output, name).decode("utf-8", "replace").splitlines()
     except FileNotFoundError:
         return []
 

@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from wheelyard.errors import ProcessError, SmokeTestError
+from wheelyard.leavings import read_left
 from wheelyard.model.metadata import parse_core_metadata
 from wheelyard.run import run
 from wheelyard.toolchain.rooms import interpreter_rooms, make_environment, python_environment
@@ -90,7 +91,7 @@ def _install(checked: CheckedWheel, request: SmokeRequest, packages: Path) -> No
     command = [uv.find_uv_bin(), "pip", "install", "--no-deps", "--require-hashes", "--offline"]
     # no cache: this index lives as long as this job, and another job may serve the same name
     command += ["--no-cache", "--no-config", "--default-index", request.staging_url]
-    command += ["--python", str(request.toolchain.interpreter.executable)]
+    command += request.toolchain.interpreter.installing
     command += ["--target", str(packages), "--requirements", str(listing)]
     try:
         run(command, env=_without_indexes(request.uv_env), log_path=request.log_path)
@@ -196,13 +197,14 @@ def _run_script(request: SmokeRequest, places: Places, environment: Path) -> Map
         lines = "\n".join(error.tail.rstrip().splitlines()[-_TAIL_LINES:])
         msg = f"The smoke test failed. Its last lines:\n{lines}\nLog: {request.log_path}"
         raise SmokeTestError(msg) from error
-    return _decode(output / "report.json")
+    return _decode(output, "report.json")
 
 
-def _decode(path: Path) -> Mapping[str, object]:
+def _decode(output: Path, name: str) -> Mapping[str, object]:
+    path = output / name
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError) as error:
+        report = json.loads(read_left(output, name))
+    except (FileNotFoundError, ValueError, RecursionError) as error:
         msg = f"The smoke test ended well but left no JSON report at {path}: {error}"
         raise SmokeTestError(msg) from None
     if not isinstance(report, dict):

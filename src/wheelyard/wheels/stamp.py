@@ -6,13 +6,12 @@ import contextlib
 import dataclasses
 import datetime as dt
 import hashlib
-import io
 import os
 import re
 import stat
 import tempfile
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from packaging.tags import parse_tag
@@ -28,15 +27,17 @@ from wheelyard.model.metadata import (
     set_tags,
     set_version,
 )
+from wheelyard.wheels.archive import ArchiveError, open_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from packaging.requirements import Requirement
     from packaging.utils import NormalizedName
     from packaging.version import Version
 
-_CHUNK = 1 << 20
+    from wheelyard.wheels.archive import WheelArchive
+
 _ZIP_BEGINS = 315532800
 """1980-01-01, the first instant that a zip can hold."""
 _SHARED_OBJECT = re.compile(r"\.so(\.[0-9.]+)?$")
@@ -132,25 +133,13 @@ def member_names(wheel: Path) -> tuple[str, ...]:
 class _Source:
     """The wheel that is read."""
 
-    def __init__(self, archive: zipfile.ZipFile, filename: str) -> None:
+    def __init__(self, archive: WheelArchive) -> None:
+        archive.refuse_unsafe()
         self.archive = archive
-        self.filename = filename
-        files = [info for info in archive.infolist() if not info.is_dir()]
-        self.members = {info.filename: info for info in files}
-        if len(files) != len(self.members):
-            msg = f"{filename} holds two members of the same name; its build has to be fixed."
-            raise RepairError(msg)
-        for info in files:
-            self._refuse_unsafe(info)
+        self.filename = archive.path.name
+        self.members = archive.members
         self.dist_info = self._only_dist_info()
         self.data = f"{self.dist_info.removesuffix('.dist-info')}.data"
-
-    def _refuse_unsafe(self, info: zipfile.ZipInfo) -> None:
-        name = info.filename
-        is_outside = name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts
-        if is_outside or stat.S_ISLNK(info.external_attr >> 16):
-            msg = f"{self.filename} holds {name!r}, which no installer may unpack."
-            raise RepairError(msg)
 
     def _only_dist_info(self) -> str:
         tops = {name.partition("/")[0] for name in self.members if "/" in name}
@@ -162,11 +151,11 @@ class _Source:
                 raise RepairError(msg)
 
     def read(self, name: str) -> bytes:
-        try:
-            return self.archive.read(f"{self.dist_info}/{name}")
-        except KeyError:
+        member = f"{self.dist_info}/{name}"
+        if member not in self.members:
             msg = f"{self.filename} has no {name} in {self.dist_info!r}, so it is not a wheel."
-            raise RepairError(msg) from None
+            raise RepairError(msg)
+        return self.archive.read(member)
 
 
 class _Writer:
@@ -179,11 +168,13 @@ class _Writer:
         self.date_time = (date.year, date.month, date.day, date.hour, date.minute, date.second)
         self.rows: list[RecordRow] = []
 
-    def add(self, name: str, content: IO[bytes], *, size: int, executable: bool = False) -> None:
+    def add(
+        self, name: str, content: Iterable[bytes], *, size: int, executable: bool = False
+    ) -> None:
         info = self._info(name, size=size, executable=executable)
         digest = hashlib.sha256()
         with self.archive.open(info, "w") as target:
-            while chunk := content.read(_CHUNK):
+            for chunk in content:
                 digest.update(chunk)
                 target.write(chunk)
         self.rows.append(RecordRow(path=name, digest=record_digest(digest.digest()), size=size))
@@ -216,11 +207,11 @@ def _write_members(
         copied.pop(f"{folder}{name}", None)
     for name in sorted({*copied, *texts}, key=lambda name: (name.startswith(folder), name)):
         if name in texts:
-            writer.add(name, io.BytesIO(texts[name]), size=len(texts[name]))
+            writer.add(name, [texts[name]], size=len(texts[name]))
             continue
         info = copied[name]
-        with source.archive.open(info) as content:
-            writer.add(name, content, size=info.file_size, executable=_is_executable(info))
+        content = source.archive.chunks(info.filename)
+        writer.add(name, content, size=info.file_size, executable=_is_executable(info))
 
 
 def _renamed(name: str, source: _Source, identity: _Identity) -> str:
@@ -247,12 +238,10 @@ def _python_abi(filename: str) -> str:
 @contextlib.contextmanager
 def _opened(wheel: Path) -> Iterator[_Source]:
     try:
-        archive = zipfile.ZipFile(wheel)
-    except (OSError, zipfile.BadZipFile) as error:
-        msg = f"{wheel} cannot be read as a wheel: {error}. Build it again."
-        raise RepairError(msg) from error
-    with archive:
-        yield _Source(archive, wheel.name)
+        with open_wheel(wheel) as archive:
+            yield _Source(archive)
+    except ArchiveError as error:
+        raise RepairError(str(error)) from error
 
 
 @contextlib.contextmanager

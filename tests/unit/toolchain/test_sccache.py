@@ -19,17 +19,17 @@ LOG = """\
 Found cudafe++
 [k.o]: get_cached_or_compile: ["-c", "/wy/source/my \\"k\\".cu", "-o", "k.o"]
 [k.o]: generate_hash_key took 0.205 s
-[k.o]: Hash key: aaaa
+[k.o]: Hash key: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 [k.o]: Cache miss in 0.000 s
 [k.compute_90.ptx]: get_cached_or_compile: ["--c++17"]
 [h.o]: get_cached_or_compile: ["-c", "h.cpp"]
-[k.compute_90.ptx]: Hash key: bbbb
-[h.o]: Hash key: cccc
+[k.compute_90.ptx]: Hash key: bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb
+[h.o]: Hash key: cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc
 [h.o]: Cache hit in 0.004 s
 [k.compute_90.ptx]: Cache miss in 0.000 s
 [k.compute_90.ptx]: Compiled in 2.500 s, storing in cache
 [k.o]: get_cached_or_compile: ["-x", "c++"]
-[k.o]: Hash key: dddd
+[k.o]: Hash key: dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd
 [k.o]: Cache hit in 0.001 s
 """
 
@@ -73,10 +73,10 @@ def test_steps_are_told_apart_although_they_run_at_once_and_share_names(tmp_path
     (tmp_path / "sccache.log").write_text(_log(LOG), encoding="utf-8")
     words = ("-c", '/wy/source/my "k".cu', "-o", "k.o")
     assert read_steps(tmp_path) == (
-        CacheStep(name="k.o", arguments=words, key="aaaa", hit=False),
+        CacheStep(name="k.o", arguments=words, key="a" * 64, hit=False),
         CacheStep(
-            name="k.compute_90.ptx", arguments=("--c++17",), key="bbbb", hit=False, seconds=2.5
+            name="k.compute_90.ptx", arguments=("--c++17",), key="b" * 64, hit=False, seconds=2.5
         ),
-        CacheStep(name="h.o", arguments=("-c", "h.cpp"), key="cccc", hit=True),
-        CacheStep(name="k.o", arguments=("-x", "c++"), key="dddd", hit=True),
+        CacheStep(name="h.o", arguments=("-c", "h.cpp"), key="c" * 64, hit=True),
+        CacheStep(name="k.o", arguments=("-x", "c++"), key="d" * 64, hit=True),
     )

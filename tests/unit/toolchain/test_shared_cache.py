@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import pytest
 
 from wheelyard.errors import IntegrityError
 from wheelyard.network.folder_store import FolderStore
-from wheelyard.toolchain.sccache import object_path
+from wheelyard.toolchain.sccache import object_name
 from wheelyard.toolchain.shared_cache import Moved, SharedCache
 
 if TYPE_CHECKING:
@@ -22,25 +21,35 @@ if TYPE_CHECKING:
 DEVICE, HOST, OTHER = "a" * 64, "b" * 64, "c" * 64
 
 
+class _Cache(TypedDict):
+    folder: Path
+    name_of: Callable[[str], str]
+
+
 class Machine:
     """A compile cache beside a store that others use too."""
 
     def __init__(self, folder: Path, store: Path) -> None:
         self.folder = folder
         self.shared = SharedCache(store=FolderStore(store), parallel=2)
-        self.path_of = functools.partial(object_path, folder / "cache")
+        self.cache = folder / "cache"
+        self.cache.mkdir(parents=True)
 
     def compile(self, **objects: str) -> None:
         for key, content in objects.items():
-            path = self.path_of(key)
+            path = self.cache / object_name(key)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content, encoding="ascii")
 
     def bring(self, job: Job) -> Moved:
-        return self.shared.bring(job, path_of=self.path_of, scratch=self.folder / "scratch")
+        return self.shared.bring(job, scratch=self.folder / "scratch", **self._cache)
 
     def share(self, job: Job, *keys: str) -> Moved:
-        return self.shared.share(job, keys, path_of=self.path_of)
+        return self.shared.share(job, keys, scratch=self.folder / "scratch", **self._cache)
+
+    @property
+    def _cache(self) -> _Cache:
+        return {"folder": self.cache, "name_of": object_name}
 
     @property
     def content(self) -> dict[str, str]:

@@ -331,18 +331,18 @@ def test_later_python_that_compiled_device_code_again_says_why(
     def log(python: str, flag: str, key: str) -> str:
         words = [f"-I/wy/python/include/python{python}", flag, "-c", "/wy/source/csrc/a.cu"]
         said = (
-            *(f"[a.o]: get_cached_or_compile: {json.dumps(words)}", f"[a.o]: Hash key: {key}"),
+            *(f"[a.o]: get_cached_or_compile: {json.dumps(words)}", f"[a.o]: Hash key: {key * 64}"),
             *(
                 '[a.compute_90.ptx]: get_cached_or_compile: ["-x"]',
-                f"[a.compute_90.ptx]: Hash key: {key}1",
+                f"[a.compute_90.ptx]: Hash key: {key * 63}1",
                 "[a.compute_90.ptx]: Cache miss in 0.0 s",
             ),
         )
         return "".join(f"[t DEBUG sccache::compiler::compiler] {line}\n" for line in said)
 
     (tmp_path / "source").mkdir()
-    first = build(FakeSandbox(cache_log=log("3.12", "-DA=1", "k")))
-    again = build(FakeSandbox(cache_log=log("3.13", "-DA=2", "l")), python="3.13")
+    first = build(FakeSandbox(cache_log=log("3.12", "-DA=1", "a")))
+    again = build(FakeSandbox(cache_log=log("3.13", "-DA=2", "b")), python="3.13")
     assert isinstance(first, tuple)
     assert isinstance(again, tuple)
     assert first[1].reasons == ()
@@ -424,7 +424,7 @@ def test_full_disk_is_told_as_such(build: Callable[..., object]) -> None:
         pytest.param((), "built without error but left no wheel", id="none"),
         pytest.param(
             ("a-1-py3-none-any.whl", "b-1-py3-none-any.whl"),
-            "several wheels where one is wanted: a-1-py3-none-any.whl, b-1-py3-none-any.whl",
+            "several wheels where one is wanted: 'a-1-py3-none-any.whl', 'b-1-py3-none-any.whl'",
             id="two",
         ),
     ],

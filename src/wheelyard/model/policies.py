@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wheelyard.model.cell import Machine
 
 _NAME = re.compile(r"manylinux_(\d+)_(\d+)")
-_NUMBERED = re.compile(r"GLIBC_(\d+)\.(\d+)(?:\.\d+)?")
+_NUMBERED = re.compile(r"GLIBC_(\d{1,6})\.(\d{1,6})(?:\.\d+)?")
 
 _DISTRIBUTIONS: Final = (
     ((2, 5), "RHEL 5"),
