@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -159,6 +160,14 @@ def _yank_published(folder: Path) -> None:
     publisher(folder).yank(arrivals(folder)[0][1].filename, reason="wrong numbers")
 
 
+def _bundle(folder: Path) -> None:
+    """Bundle what the tiny job made, and install it into an environment."""
+    archive, environment = str(folder / "tiny.tar"), str(folder / "environment")
+    cell = ("--python", f"{sys.version_info.major}.{sys.version_info.minor}", "--torch", "2.6.0")
+    _command(folder, "bundle", "tiny", *cell, "-o", archive)
+    _command(folder, "install", archive, "--into", environment, "--python", sys.executable)
+
+
 def _number() -> int:
     return int(os.environ[NUMBER])
 
@@ -280,6 +289,7 @@ SCENARIOS = {
     "many": Scenario(act=_index, prepare=_many),
     "tell the time": Scenario(act=_tell_the_time),
     "build": Scenario(act=_build),
+    "bundle": Scenario(act=_bundle),
     "hold": Scenario(act=_hold),
     "take": Scenario(act=_take),
     "mix": Scenario(act=_mix),
@@ -304,7 +314,7 @@ SCENARIOS = {
 
 
 APART = frozenset(
-    {"build", "many", "tell the time", "hold", "take", "mix", "settle", "publish own"}
+    {"build", "bundle", "many", "tell the time", "hold", "take", "mix", "settle", "publish own"}
 )
 """Scenarios with tests of their own."""
 ALONE = tuple(name for name in SCENARIOS if name not in APART)
