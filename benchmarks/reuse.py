@@ -23,6 +23,8 @@ from wheelyard.machine.cores import usable_cores
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from wheelyard.model.record import BuildRecord
+
 TORCH = "2.11.0+cu130"
 
 
@@ -173,7 +175,7 @@ def _figures(took: Took, first: Took) -> tuple[str, str, str, str]:
     )
 
 
-def _misses(records: dict[str, object], part: str) -> str:
+def _misses(records: dict[str, BuildRecord], part: str) -> str:
     """Return how often device code was compiled for the one record that ``part`` names."""
     label = f"cp{part.replace('.', '')}" if part.count(".") == 1 else part
     (record,) = (record for name, record in records.items() if label in name)
