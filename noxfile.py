@@ -61,7 +61,14 @@ def tests(session: nox.Session) -> None:
 def tests_full(session: nox.Session) -> None:
     """Run every test: real packages, kills at every step."""
     _install(session, "test")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "--faults", "every", *session.posargs)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Inject faults into everything; print how many were survived, and lost."""
+    _install(session, "test")
+    session.run("pytest", "tests/faults", "--faults", "whole", "-n", "2", *session.posargs)
 
 
 @nox.session
