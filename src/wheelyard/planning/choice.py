@@ -125,6 +125,10 @@ def _choose_python(
     offer: Offer,
     refusals: list[str],
 ) -> Cell | None:
+    against = version.conditions.reasons_against_torch(torch)
+    if against:  # whatever the Python
+        refusals.extend(f"{version.label} {reason}." for reason in against)
+        return None
     for python in pythons:
         cell = Cell(python, torch, offer.machine)
         reasons = reasons_against(version, cell)
