@@ -90,7 +90,8 @@ def print_answer(found: Answer) -> None:
     if found.elsewhere is not None:
         glibc = ".".join(map(str, found.elsewhere.glibc))
         fit = found.elsewhere.fit
-        print_lines(f"With glibc {glibc} or later: {fit.cell.identifier}, {state(fit)}")
+        text = f"With glibc {glibc} or later: {fit.cell.identifier}, {state(fit)}"
+        print_lines(*wrapped(text, indent=4))
         _print_ours(fit)
         _print_held_back(found.elsewhere.held_back)
         print_lines("")

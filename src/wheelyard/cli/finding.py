@@ -140,7 +140,7 @@ def make_counter() -> Callable[[int, int], None]:
             end = "\r\033[K" if done == total else ""
             sys.stderr.write(f"\rresolved {done} of {total} combinations{end}")
             sys.stderr.flush()
-        elif done == 1 and total > 1:
+        elif done == 0 and total > 1:
             sys.stderr.write(f"resolving {total} combinations\n")
 
     return tell

@@ -58,8 +58,9 @@ def get(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="get-") as folder:
         write_folder(members, Path(folder))
+        order = make_order(arguments, bundle=Path(folder), python=python, made_here=True)
         with installing():
-            flow.install(make_order(arguments, bundle=Path(folder), python=python), _say)
+            flow.install(order, _say)
     if arguments.json:
         versions = {name: str(item.version) for name, item in fit.resolved.packages.items()}
         told = {"cell": fit.cell.identifier, "into": str(arguments.into), "packages": versions}
