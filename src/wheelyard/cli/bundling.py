@@ -176,6 +176,3 @@ def installing() -> Iterator[None]:
 
 def _say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
-
-
-COMMANDS = {"bundle": bundle, "install": install, "uninstall": uninstall}
