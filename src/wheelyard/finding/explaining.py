@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _LOCAL = re.compile(r"\+cu\d+\.torch[0-9.]*[0-9](?:\.[a-z0-9]+)*")
 _NOWHERE = re.compile(r"^(?P<name>\S+) was not found in the (?:package registry|provided)")
 _OTHER_PLATFORM = "platform tag"
+_FOLLOWS = re.compile(r"we know from |only the following versions of ")
 _ASKED = re.compile(r"you require (?P<name>[A-Za-z0-9._-]*[A-Za-z0-9])")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _CONCLUSION = re.compile(r",? we can conclude that .*$")
@@ -46,7 +47,9 @@ def explain(conflict: Conflict, *, ours: Iterable[str] = ()) -> str:
 
 
 def _is_telling(fact: str, facts: Iterable[str]) -> bool:
-    """What was asked for is known, unless something depends on another version of it."""
+    """Whether a fact is news: what was asked for is, if something depends on another of it."""
+    if _FOLLOWS.match(fact):
+        return False
     asked = _ASKED.match(fact)
     return asked is None or any(f"depends on {asked['name']}" in other for other in facts)
 

@@ -137,23 +137,21 @@ class Resolver:
             command += ["--python-version", str(cell.python)]
         only = [":all:"] if only_wheels else sorted(self.ours)
         command += [word for name in only for word in ("--only-binary", name)]
+        log = place / ("wheels.log" if only_wheels else "sources.log")
         try:
-            run_uv([*command, "requirements.in"], env=self._child_env(cell), cwd=place)
+            child = self._child_env(cell)
+            run_uv([*command, "requirements.in"], env=child, cwd=place, log_path=log)
         except ProcessError as error:
-            unbuilt = _FAILED_BUILD.search(error.tail)
-            if unbuilt is not None and not only_wheels:
-                return Conflict(
-                    text=f"{unbuilt[1]} has no wheel on the index, no recipe here, and a source "
-                    "that does not tell what it requires"
-                )
-            if _UNSOLVED not in error.tail:
-                msg = (
-                    f"The dependencies for {cell.identifier} could not be resolved:\n"
-                    f"{error.tail.rstrip()}\nIf the index cannot be reached, `wheelyard doctor "
-                    "network` measures every way to it."
-                )
-                raise FetchError(msg) from error
-            return Conflict(text=error.tail)
+            # an error's tail has the last lines only, and an account begins with what counts
+            conflict = _conflict(log.read_text(encoding="utf-8"), may_build=not only_wheels)
+            if conflict is not None:
+                return conflict
+            msg = (
+                f"The dependencies for {cell.identifier} could not be resolved:\n"
+                f"{error.tail.rstrip()}\nIf the index cannot be reached, `wheelyard doctor "
+                "network` measures every way to it."
+            )
+            raise FetchError(msg) from error
         return None
 
     def _child_env(self, cell: Cell) -> dict[str, str]:
@@ -168,6 +166,18 @@ class Resolver:
         if default_torch_build(cell.torch.version, cell.machine) == cell.torch:
             return ""
         return pytorch_index(self.settings, label=cell.torch.cuda.label)
+
+
+def _conflict(log: str, *, may_build: bool) -> Conflict | None:
+    """Return the conflict that a failed uv told of, if it was one."""
+    unbuilt = _FAILED_BUILD.search(log)
+    if unbuilt is not None and may_build:
+        return Conflict(
+            text=f"{unbuilt[1]} has no wheel on the index, no recipe here, and a source that does "
+            "not tell what it requires"
+        )
+    _, found, account = log.rpartition(_UNSOLVED)
+    return Conflict(text=f"{found}{account}") if found else None
 
 
 def _torch(cell: Cell) -> str:

@@ -109,6 +109,20 @@ def test_conflict_is_named_for_every_combination_that_is_left_out(
         assert "depend on shared<2" in item["reason"]
 
 
+def test_long_account_of_a_conflict_is_read_from_its_beginning(
+    find: Callable[..., dict[str, Any]], write_recipe: Write, publish: Write
+) -> None:
+    write_recipe("probe-a", {"1.0": []})
+    publish("shared", "1")
+    publish("shared", "99")
+    for number in range(100):
+        publish(f"link{number}", "1.0", f"link{number + 1}")
+    publish("link100", "1.0", "shared==99")
+    words = ("probe-a", "link0", "shared==1", "--python", "3.12", "--torch", "2.11.0")
+    (left_out,) = find(*words, code=5)["left_out"]
+    assert "all versions of link100 depend on shared==99" in left_out["reason"]
+
+
 def test_both_blockers_are_named_when_one_hides_the_other(
     find: Callable[..., dict[str, Any]], write_recipe: Write, publish: Write
 ) -> None:
