@@ -144,7 +144,7 @@ def install(order: Order, say: Say) -> None:
         _make_copy(place, tool, brought, facts)
         say(f"installing {len(wanted)} distributions with {tool.name}")
         _install(bundle, place, tool, cell, wanted, present, order, say)
-        if order.smoke:
+        if order.smoke and cell["ours"]:
             say("trying what was installed")
         tested = _smoke(place, cell, driver, order)
         os.sync()  # durable before it becomes the environment
@@ -152,7 +152,7 @@ def install(order: Order, say: Say) -> None:
     say(f"installed {len(wanted)} distributions into {order.into} with {tool.name}")
     for line in tested:
         say(f"  {line}")
-    if driver is None:
+    if driver is None and order.smoke and tested:
         say("  (no NVIDIA driver here: imported, not run on a GPU)")
     say(f"use it: . {order.into}/bin/activate")
 
