@@ -51,24 +51,38 @@ def remove_tree(folder: Path) -> None:
     if not folder.exists():
         return
     folder.chmod(0o700)
-    # what lies too deep for a path is moved here first
-    shallow = Path(tempfile.mkdtemp(dir=folder, prefix=".removed-"))
+    shallow = _Shallow(folder)
     emptied: list[Path] = []
     waiting = [(folder, 0)]
     while waiting:
         current, depth = waiting.pop()
         emptied.append(current)
         with os.scandir(current) as entries:
-            found = [entry for entry in entries if entry.path != str(shallow)]
+            found = list(entries)
         for entry in found:
             path = Path(entry)
             if not entry.is_dir(follow_symlinks=False):
                 path.unlink()
                 continue
             path.chmod(0o700)
-            if depth < _DEEP:
-                waiting.append((path, depth + 1))
-            else:
-                waiting.append((path.rename(shallow / str(len(emptied) + len(waiting))), 0))
-    for path in (*reversed(emptied[1:]), shallow, folder):
+            waiting.append((path, depth + 1) if depth < _DEEP else (shallow.take(path), 0))
+    if shallow.path is not None:
+        emptied.insert(1, shallow.path)
+    for path in (*reversed(emptied[1:]), folder):
         path.rmdir()
+
+
+class _Shallow:
+    """Where what lies too deep for a path is moved; made when it has to be: a disk may be full."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._taken = 0
+        self.path: Path | None = None
+
+    def take(self, path: Path) -> Path:
+        """Move a folder here; return where it is now."""
+        if self.path is None:
+            self.path = Path(tempfile.mkdtemp(dir=self._folder, prefix=".removed-"))
+        self._taken += 1
+        return path.rename(self.path / str(self._taken))

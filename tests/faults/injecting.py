@@ -7,6 +7,7 @@ each try is a fork of that, which costs milliseconds.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import json
@@ -122,6 +123,10 @@ def compile_injector(folder: Path) -> Path:
     return target
 
 
+class RunnerEndedError(Exception):
+    """The process that forks for the tries is gone."""
+
+
 class Runner:
     """A process with the library in it, which forks for every try."""
 
@@ -162,10 +167,13 @@ class Runner:
         }
         assert self._child.stdin is not None
         assert self._child.stdout is not None
-        self._child.stdin.write(json.dumps(asked) + "\n")
-        self._child.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):
+            self._child.stdin.write(json.dumps(asked) + "\n")
+            self._child.stdin.flush()
         line = self._child.stdout.readline()
-        assert line, "the runner has ended"
+        if not line:
+            msg = f"the runner ended with status {self._child.wait()}"
+            raise RunnerEndedError(msg)
         answer = json.loads(line)
         return [
             Done(
@@ -179,7 +187,8 @@ class Runner:
 
     def close(self) -> None:
         assert self._child.stdin is not None
-        self._child.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._child.stdin.close()
         self._child.wait()
         assert self._child.stdout is not None
         self._child.stdout.close()

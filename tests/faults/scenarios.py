@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import signal
+import sys
+import time
 from typing import TYPE_CHECKING
 
 from wheelyard import log
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 NUMBER = "FAULTS_NUMBER"
 """The variable that tells a process which one of a crowd it is."""
+
+
+MANY = 2000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,6 +160,14 @@ def _yank_published(folder: Path) -> None:
     publisher(folder).yank(arrivals(folder)[0][1].filename, reason="wrong numbers")
 
 
+def _bundle(folder: Path) -> None:
+    """Bundle what the tiny job made, and install it into an environment."""
+    archive, environment = str(folder / "tiny.tar"), str(folder / "environment")
+    cell = ("--python", f"{sys.version_info.major}.{sys.version_info.minor}", "--torch", "2.6.0")
+    _command(folder, "bundle", "tiny", *cell, "-o", archive)
+    _command(folder, "install", archive, "--into", environment, "--python", sys.executable)
+
+
 def _number() -> int:
     return int(os.environ[NUMBER])
 
@@ -253,8 +266,30 @@ def _build(folder: Path) -> None:
     _command(folder, "publish", str(folder / "site"))
 
 
+def _many(folder: Path) -> None:
+    """Fill the yard with thousands of wheels, all of them links to one."""
+    store_all(folder)
+    yard = yard_of(folder)
+    first = arrivals(folder)[1][1].filename
+    text = yard.record_path(first).read_text()
+    for number in range(1, MANY):
+        name = first.replace("-1.0+", f"-1.{number}+")
+        changed = text.replace("1.0+", f"1.{number}+").replace("-1.0-", f"-1.{number}-")
+        yard.record_path(name).write_text(changed)
+        yard.wheel_path(name).hardlink_to(yard.wheel_path(first))
+        yard.metadata_path(name).hardlink_to(yard.metadata_path(first))
+
+
+def _tell_the_time(folder: Path) -> None:
+    days = {int(time.time() // 86400) for _ in range(6)}
+    (folder / "clock").write_text("jumps" if len(days) > 2 else "goes on")
+
+
 SCENARIOS = {
+    "many": Scenario(act=_index, prepare=_many),
+    "tell the time": Scenario(act=_tell_the_time),
     "build": Scenario(act=_build),
+    "bundle": Scenario(act=_bundle),
     "hold": Scenario(act=_hold),
     "take": Scenario(act=_take),
     "mix": Scenario(act=_mix),
@@ -278,7 +313,9 @@ SCENARIOS = {
 }
 
 
-APART = frozenset({"build", "hold", "take", "mix", "settle", "publish own"})
+APART = frozenset(
+    {"build", "bundle", "many", "tell the time", "hold", "take", "mix", "settle", "publish own"}
+)
 """Scenarios with tests of their own."""
 ALONE = tuple(name for name in SCENARIOS if name not in APART)
 

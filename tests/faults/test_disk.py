@@ -103,12 +103,16 @@ def lost_by_a_power_cut(changes: list[Change]) -> list[tuple[int, str]]:
             case "fsync":
                 dirty.pop(path, None)
                 names = {name: number for name, number in names.items() if name != path}
+            case "syncfs":
+                dirty.clear()
             case "rename" | "link":
-                if path in dirty:
+                if any(name == path or name.startswith(f"{path}/") for name in dirty):
                     wrong.append((change.number, f"{change.to} was not synced before"))
                 names[os.path.dirname(change.to)] = change.number  # noqa: PTH120
             case "mkdir":
                 names[parent] = change.number
+            case "rmdir":
+                names.pop(path, None)
     wrong += [
         (number, f"the names in {name} were not synced after") for name, number in names.items()
     ]
@@ -195,6 +199,16 @@ exit $first
         wrong = differences(state(folder), expected)
     tally.add("disk", "real small disk", survived=not wrong)
     assert not wrong
+
+
+def test_pruning_takes_no_space(
+    runner: Runner, template: Callable[[str], Path], folder: Path, tally: Tally
+) -> None:
+    shutil.copytree(template("prune"), folder)
+    full = Order(folder=folder, action=Action.FAIL_FROM, at=1, error=errno.ENOSPC, kinds=Kind.GROWS)
+    [done] = runner.run("prune", folder, full)
+    tally.add("disk", "prune without any space", survived=done.status == 0)
+    assert done.status == 0, done.output
 
 
 def test_full_disk_can_be_pruned(

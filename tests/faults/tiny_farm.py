@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import uv
 from native import write_torch_site
 from redist import write_small_site
 from wheels import write_wheel
@@ -107,6 +108,7 @@ def write_tiny_farm(folder: Path) -> TinyFarm:
     sdist = _write_sdist(site / "simple" / "tiny")
     write_small_site(site / "redist")
     _write_torch(folder / "torch", site / "simple" / "torch")
+    _write_uv(site / "simple" / "uv")
     for name in BUILD_TOOLS:
         _repack(name, site / "simple" / name.replace("_", "-"))
     digest = hashlib.sha256(sdist.read_bytes()).hexdigest()
@@ -165,6 +167,13 @@ def _write_torch(scratch: Path, folder: Path) -> None:
     files |= {"torch/__init__.py": b"", "torch/version.py": version}
     files |= {"torch/utils/__init__.py": b"", "torch/utils/cpp_extension.py": b""}
     write_wheel(folder, name="torch", version="2.6.0", files=files)
+
+
+def _write_uv(folder: Path) -> None:
+    """Write the wheel of uv that a bundle takes along."""
+    version = importlib.metadata.version("uv")
+    files = {f"uv-{version}.data/scripts/uv": Path(uv.find_uv_bin()).read_bytes()}
+    write_wheel(folder, name="uv", version=version, files=files)
 
 
 def _repack(name: str, folder: Path) -> None:
