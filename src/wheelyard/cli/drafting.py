@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -28,7 +29,7 @@ from wheelyard.farm import bring_shared, load_farm, shipped_farm
 from wheelyard.files import create_file, disk_errors, replace_file
 from wheelyard.lint import lint_farm
 from wheelyard.model.record import Built
-from wheelyard.model.source import GitSource, SdistSource
+from wheelyard.model.source import GitSource, SdistSource, describe_source
 from wheelyard.network.session import open_session
 from wheelyard.planning.locks import version_locks
 from wheelyard.sources.fetch import fetch_source
@@ -95,13 +96,14 @@ def _read(
         apply_patches(fetched, (), tree=tree, run_python=_never, env=workshop.env)
         project = read_project(tree)
         if isinstance(source, GitSource):
-            source = dataclasses.replace(source, submodules=project.submodules)
+            url = without_credentials(source.url)  # recipes are read by others
+            source = dataclasses.replace(source, url=url, submodules=project.submodules)
         if name is None:
             name = canonicalize_name(_said(project.name.value, "name"))
             if not arguments.again:
                 _refuse_known(name, workshop.farm)
         version = asked or version or Version(_said(project.version.value, "version"))
-        progress.say(f"read {name} {version}: {_describe(source)}")
+        progress.say(f"read {name} {version}: {describe_source(source)}")
         draft = first_draft(
             project,
             name=name,
@@ -124,6 +126,14 @@ def _shipped_recipes(farm: Farm) -> tuple[Recipe, ...]:
     """Return recipes that are known to be good, for a farm that has few."""
     shipped = shipped_farm()
     return () if shipped == farm.folder else load_farm(shipped).recipes
+
+
+def without_credentials(url: str) -> str:
+    """Return the URL without the name and password that it may hold."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"}:
+        return url
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _version(text: str | None) -> Version | None:
@@ -180,12 +190,6 @@ def _said(value: str, what: str) -> str:
         msg = f"No file of the source says its {what}. Give it: `wheelyard new NAME --version V`."
         raise UsageError(msg)
     return value
-
-
-def _describe(source: SdistSource | GitSource) -> str:
-    if isinstance(source, SdistSource):
-        return f"{source.filename} of the index, sha256 {source.sha256[:12]}"
-    return f"commit {source.commit[:12]} of {source.url}"
 
 
 def _source_table(source: SdistSource | GitSource) -> dict[str, object]:

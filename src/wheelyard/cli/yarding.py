@@ -18,6 +18,7 @@ from wheelyard.machine.disk import free_bytes, readable_size
 from wheelyard.machine.folders import cache_folder
 from wheelyard.machine.gpu import find_driver
 from wheelyard.model.record import Adopted, Built, TestLevel, TestReport, machine_label
+from wheelyard.model.source import describe_source
 from wheelyard.model.words import nearest
 from wheelyard.planning.naming import job_named
 from wheelyard.planning.plan import expand_matrix
@@ -142,6 +143,24 @@ def explain(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
         _print_record(stored, workshop)
     elif probed is not None:
         print_probe(probed)
+    elif job is not None:
+        _print_inputs(job)
+
+
+def _print_inputs(job: Job) -> None:
+    """Say what a job would be made of, and how."""
+    version = job.version
+    minutes = version.build.effort.total(len(job.gpu_archs)) / 60
+    rows = [
+        ("source", describe_source(version.source)),
+        ("patches", ", ".join(patch.filename for patch in job.patches) or "none"),
+        ("gpu_archs", " ".join(map(str, job.gpu_archs)) or "none"),
+        ("extensions", ", ".join(version.contents.extensions)),
+        ("takes", f"about {minutes:.0f} min of CPU with an empty compile cache"),
+        ("build it with", f"wheelyard build --job {job.identifier}"),
+    ]
+    print_lines("")
+    print_table(("", "WHAT IT WOULD BE MADE OF"), rows)
 
 
 def _find_job(identifier: str, farm: Farm, *, is_made: bool) -> Job | str | None:

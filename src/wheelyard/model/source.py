@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import assert_never
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,3 +50,16 @@ class FolderSource:
 
 
 Source = SdistSource | UrlSource | GitSource | FolderSource
+
+
+def describe_source(source: Source) -> str:
+    """For example ``causal_conv1d-1.7.0.tar.gz, sha256 3202758494ea``."""
+    match source:
+        case SdistSource() | UrlSource():
+            return f"{source.filename}, sha256 {source.sha256[:12]}"
+        case GitSource():
+            return f"commit {source.commit[:12]} of {source.url}"
+        case FolderSource():
+            return f"folder {source.path}"
+        case _:
+            assert_never(source)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from wheelyard.cli.drafting import without_credentials
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -48,6 +50,19 @@ def test_wrong_words_are_usage(
     done = wheelyard("new", *words, "--farm", probe_farm)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "written"),
+    [
+        ("https://me:secret@example.org/a/b.git", "https://example.org/a/b.git"),
+        ("https://example.org/a", "https://example.org/a"),
+        ("ssh://git@example.org/a", "ssh://git@example.org/a"),
+        ("file:///a b", "file:///a b"),
+    ],
+)
+def test_no_password_gets_into_a_recipe(url: str, written: str) -> None:
+    assert without_credentials(url) == written
 
 
 def test_a_folder_that_is_not_there_becomes_a_farm(
