@@ -84,6 +84,7 @@ def lint(session: nox.Session) -> None:
         "docs",
         "recipes",
         "README.md",
+        "ARCHITECTURE.md",
         "CHANGELOG.md",
         "CONTRIBUTING.md",
     )
@@ -101,13 +102,19 @@ def audit(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site of docs/, check its links, and run the examples on its pages."""
+    _install(session, "docs")
+    session.run("python", "docs/press/make_site.py")
+    session.run("python", "docs/press/blocks.py", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
-    """Measure what wheelyard adds to a bare build, to curl and to git, as ratios."""
+    """Measure what wheelyard adds to a bare build, to curl and to git; write docs/figures.md."""
     _install(session)
-    session.run("python", "benchmarks/orchestration.py", *session.posargs)
-    session.run("python", "benchmarks/network.py")
-    session.run("python", "benchmarks/checking.py")
-    session.run("python", "benchmarks/planning.py")
+    for name in ("orchestration", "network", "checking", "planning"):
+        session.run("python", "benchmarks/keep.py", name)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wheelyard.cli.arguments import make_parser
 from wheelyard.cli.session import open_farm, open_workshop
@@ -26,6 +26,7 @@ from wheelyard.toolchain.preflight import header_folders
 from wheelyard.yard.store import open_yard
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from wheelyard.model.job import Job
@@ -103,7 +104,7 @@ class Bench:
         records = open_yard(self.folder / yard).records()
         return {record.identifier: record for record in records}
 
-    def events(self, yard: str) -> list[dict[str, object]]:
+    def events(self, yard: str) -> list[dict[str, Any]]:
         """Return the events of the yard's last fill."""
         last = max((self.folder / yard / "logs" / "fills").iterdir())
         lines = (last / "events.jsonl").read_text(encoding="utf-8").splitlines()
@@ -148,7 +149,7 @@ class Bench:
         command += ["--no-isolation", "--skip-dependency-check", str(source)]
         return measure(command, env=variables, log=self.folder / "bare.log")
 
-    def _arguments(self, *words: str) -> object:
+    def _arguments(self, *words: str) -> argparse.Namespace:
         return make_parser().parse_args([*words, "--farm", str(self.farm)])
 
     def _run(self, *words: str) -> Took:

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from farming import ROOT, WHEELYARD, Bench, build_cpu, print_table
 
 from wheelyard.machine.cores import usable_cores
+from wheelyard.model.record import Built
 from wheelyard.toolchain.sccache import read_steps
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def measure_kills(bench: Bench, arguments: argparse.Namespace) -> None:
     chooser = random.Random(arguments.seed)  # noqa: S311 - nothing secret
     finished: set[str] = set()
     in_flight: set[str] = set()
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for number in range(1, arguments.kills + 1):
         after = chooser.uniform(0.05, 0.95) * undisturbed.wall / 2
         steps = _killed_build(bench, job.identifier, after=after)
@@ -120,6 +121,7 @@ def measure_kills(bench: Bench, arguments: argparse.Namespace) -> None:
         in_flight = missed - done
     bench.fill("separate", job.identifier)
     record = bench.records("separate")[job.identifier]
+    assert isinstance(record.origin, Built)
     misses = sum(record.origin.build.cache_misses.values())
     rows.append(("to the end", misses, "", "", ""))
     header = ("kill", "compiled", "in flight", "again: was in flight", "again: was done")

@@ -152,7 +152,7 @@ def write_farm(folder: Path, size: int) -> int:
         _write_recipe(folder, number // VERSIONS_OF_A_RECIPE, count)
     for recipe in load_farm(folder).recipes:
         for version in recipe.versions:
-            for request in version_locks(version):
+            for request in {one for torch in torches for one in version_locks(version, torch.cuda)}:
                 _write_lock(folder, request)
     return versions * in_a_version
 

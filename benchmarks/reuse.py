@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import platform
 import shutil
+import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ from wheelyard.machine.cores import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from wheelyard.model.record import BuildRecord
 
 TORCH = "2.11.0+cu130"
 
@@ -121,15 +124,28 @@ def measure_environment(arguments: argparse.Namespace) -> None:
     rows = []
     for python in pythons[1:]:
         label = f"cp{python.replace('.', '')}"
-        for name in ("torch", "requirements"):
-            for path in (bench.folder / "cache" / name).glob(f"[!.]*-{label}-*"):
-                shutil.rmtree(path)
+        for path in _environments(bench, label):
+            shutil.rmtree(path)
         write([python], [TORCH])
-        free = shutil.disk_usage(bench.folder).free
         took = bench.fetch(select)
-        new = free - shutil.disk_usage(bench.folder).free
+        new = sum(_own_bytes(path) for path in _environments(bench, label))
         rows.append((python, f"{took.wall:.1f} s", f"{new / 1e6:.0f} MB"))
     print_table("Environment of a further cell", ("Python", "wall", "new on the disk"), rows)
+
+
+def _environments(bench: Bench, label: str) -> list[Path]:
+    return [
+        path
+        for name in ("torch", "requirements")
+        for path in (bench.folder / "cache" / name).glob(f"[!.]*-{label}-*")
+    ]
+
+
+def _own_bytes(folder: Path) -> int:
+    """Return what the folder takes on the disk beside the files that uv's cache has too."""
+    found = [path.lstat() for path in folder.rglob("*")]
+    own = (one for one in found if stat.S_ISDIR(one.st_mode) or one.st_nlink == 1)
+    return sum(one.st_blocks * 512 for one in own)
 
 
 _FIGURES = ("wall, s", "of the first", "CPU, s", "of the first")
@@ -159,7 +175,7 @@ def _figures(took: Took, first: Took) -> tuple[str, str, str, str]:
     )
 
 
-def _misses(records: dict[str, object], part: str) -> str:
+def _misses(records: dict[str, BuildRecord], part: str) -> str:
     """Return how often device code was compiled for the one record that ``part`` names."""
     label = f"cp{part.replace('.', '')}" if part.count(".") == 1 else part
     (record,) = (record for name, record in records.items() if label in name)

@@ -16,6 +16,7 @@ import pytest
 sys.path.insert(0, os.fspath(Path(__file__).parent))
 
 from chromium import open_page
+from faults.reporting import pytest_addoption, pytest_configure
 from github import GithubDouble
 from native import compile_source, fatbin, link, write_torch_site
 from redist import change_small_site, serve, write_small_site
@@ -24,13 +25,24 @@ from wheels import write_wheel
 from yards import killed_at, make, make_report_fixture, snapshot, yard
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Callable, Iterator
 
     from chromium import Page
     from redist import Site
 
 
-__all__ = ["killed_at", "make", "make_report_fixture", "s3_env", "s3_server", "snapshot", "yard"]
+__all__ = [
+    "killed_at",
+    "make",
+    "make_report_fixture",
+    "pytest_addoption",
+    "pytest_configure",
+    "s3_env",
+    "s3_server",
+    "snapshot",
+    "yard",
+]
 
 
 @pytest.fixture(scope="session")
@@ -138,3 +150,9 @@ def dishonest_redist_url(tmp_path: Path) -> Iterator[str]:
 def change_component(redist_site: Site) -> Callable[..., None]:
     """Return a function that publishes a component anew with some files changed."""
     return functools.partial(change_small_site, redist_site)
+
+
+@pytest.fixture(scope="session")
+def serve_folder() -> Callable[[Path], contextlib.AbstractContextManager[str]]:
+    """Return ``redist.serve``: it serves a folder on loopback and yields the URL."""
+    return serve

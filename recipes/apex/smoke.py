@@ -354,6 +354,12 @@ def weight_gradients(draw: Draw) -> Iterator[Measurement]:
         yield measure(name, "sum", total, expected, dtype=dtype, epsilons=allowed)
 
 
+def with_channels_last(out: torch.Tensor) -> torch.Tensor:
+    """Let the gradient of this come as contrib's convolutions want it."""
+    out.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
+    return out
+
+
 def convolutions(draw: Draw) -> Iterator[Measurement]:
     """Compare a convolution with bias, which contrib takes from cuDNN."""
     library = importlib.import_module("apex.contrib.conv_bias_relu")
@@ -368,8 +374,8 @@ def convolutions(draw: Draw) -> Iterator[Measurement]:
         yield from measure_operation(
             f"ConvBias {kernel}x{kernel} stride {stride}", torch.float16, inputs, draw=draw,
             epsilons=CHAINED,
-            fused=lambda x, weight, bias, padding=padding, stride=stride: library.ConvBias(
-                x, weight, bias, padding, stride),
+            fused=lambda x, weight, bias, padding=padding, stride=stride: with_channels_last(
+                library.ConvBias(x, weight, bias, padding, stride)),
             plain=lambda x, weight, bias, padding=padding, stride=stride: functional.conv2d(
                 x, weight, bias.flatten(), stride=stride, padding=padding),
         )  # fmt: skip
@@ -603,7 +609,7 @@ def cross_entropies(draw: Draw) -> Iterator[Measurement]:
             loss = -(1 - smoothing) * chosen - smoothing * logarithms.mean(-1)
             return loss.masked_fill(labels == 0, 0.0)
 
-        to_float = dtype in HALVES
+        to_float = dtype is torch.float16
         yield from measure_operation(
             f"SoftmaxCrossEntropyLoss {shape[0]}x{shape[1]} smoothing {smoothing}", dtype, {"x": x},
             draw=draw, epsilons=CHAINED, plain=plain,

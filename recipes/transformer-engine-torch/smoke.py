@@ -47,12 +47,13 @@ LAYERS = {PACKAGE: ("Linear", "LayerNormLinear", "LayerNormMLP", "RMSNorm", "Dot
 # In units of the dtype's epsilon, of max |x - reference| / max |reference|.
 # layers: one rounding costs at most half an epsilon of the largest value; a layer rounds what it
 #   hands from one of its steps to the next (norm, first product, activation, second product), and
-#   gradients pass through the same steps once more. float32 sums are long.
+#   gradients pass through the same steps once more. float32 is multiplied as TF32, which has as
+#   many bits behind the point as float16.
 # attention: the probabilities are rounded before the second product and the result once more; for
 #   the gradients the differences of the scores are too, whose errors do not cancel as they do.
 # FP8 rounds the inputs and weights of a product to 3 bits behind the point (E4M3, half an epsilon
 #   is 2^-4 of a value) and gradients to 2 (E5M2, 2^-3); errors of a sum's terms partly cancel.
-EPSILONS = {torch.float32: 64.0, torch.bfloat16: 4.0, torch.float16: 4.0}
+EPSILONS = {torch.float32: 4.0 * 2**13, torch.bfloat16: 4.0, torch.float16: 4.0}
 ATTENTION_EPSILONS = 4.0
 FP8_FORWARD = 2**-4
 FP8_GRADIENT = 2**-3

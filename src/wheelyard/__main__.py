@@ -79,12 +79,30 @@ def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
             from wheelyard.cli import updating
 
             updating.update(arguments, env)
+        case "bundle" | "doctor" | "find" | "get" | "install" | "uninstall":
+            _run_for_users(arguments, env)
+        case _:
+            _run_on_yard(arguments, env)
+
+
+def _run_for_users(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
+    match arguments.command:
         case "doctor":
             from wheelyard.cli import diagnosing
 
             diagnosing.doctor(arguments, env)
-        case _:
-            _run_on_yard(arguments, env)
+        case "find":
+            from wheelyard.cli import finding
+
+            finding.find(arguments, env)
+        case "get":
+            from wheelyard.cli import getting
+
+            getting.get(arguments, env)
+        case command:
+            from wheelyard.cli import bundling
+
+            bundling.COMMANDS[command](arguments, env)
 
 
 def _run_on_yard(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:

@@ -126,6 +126,12 @@ class TargetError(WheelyardError):
     exit_code = 19
 
 
+class BreakageError(WheelyardError):
+    """What is installed in an environment already would stop working."""
+
+    exit_code = 20
+
+
 class ProcessError(WheelyardError):
     """A child process failed; carries its status, the end of its output and its whole log."""
 

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wheelyard.files import make_folder, sync_folder, sync_tree
 from wheelyard.locking import held
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def make_once(folder: Path, fill: Callable[[Path], None], *, what: str) -> Path:
         return folder
     parent = folder.parent
     prefix = f".{folder.name}.new-"
+    make_folder(parent)
     with held(parent / f".{folder.name}.lock", what=what):
         if folder.is_dir():
             return folder
@@ -33,7 +35,9 @@ def make_once(folder: Path, fill: Callable[[Path], None], *, what: str) -> Path:
         try:
             fill(unfinished)
             unfinished.chmod(0o755)
+            sync_tree(unfinished)
             unfinished.rename(folder)
+            sync_folder(parent)
         except BaseException:
             remove_tree(unfinished)
             raise

@@ -6,9 +6,10 @@ import contextlib
 import fcntl
 import logging
 import os
+import platform
 from typing import TYPE_CHECKING
 
-from wheelyard.files import disk_errors
+from wheelyard.files import disk_errors, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +26,8 @@ def held(path: Path, *, what: str = "") -> Iterator[int]:
     process is killed nobody else goes on before the child has ended.
     """
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        opened = path.open("a+", encoding="ascii")
+        make_folder(path.parent)
+        opened = path.open("a+", encoding="utf-8")
     with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -35,7 +36,12 @@ def held(path: Path, *, what: str = "") -> Iterator[int]:
             holder = file.read().strip() or "unknown"
             logger.info("waiting for %s: process %s has it", what or path, holder)
             fcntl.flock(file, fcntl.LOCK_EX)
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        _sign(file.fileno())
         yield file.fileno()
+
+
+def _sign(handle: int) -> None:
+    """Say who has the lock, for those who wait; a full disk keeps nobody from freeing it."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()} on {platform.node()}\n".encode(), 0)

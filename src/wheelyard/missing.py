@@ -64,6 +64,8 @@ class Places:
     """Download upstream wheels that nobody has looked at, and look."""
     trust_index: bool = False
     """Believe an index that is new, or that lost wheels."""
+    has_index: bool = False
+    """Whoever only takes from an index means one that is there."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +76,8 @@ class Found:
     planned: Mapping[str, PlannedJob]
     """By identifier; those that have no lock are not there."""
     catalogue: Catalogue
+    published: tuple[Published, ...] = ()
+    """What the indexes said that were asked."""
 
     def jobs(self, *states: GapState) -> tuple[Job, ...]:
         return tuple(gap.job for gap in self.gaps if gap.state in states)
@@ -100,6 +104,7 @@ def find_missing(jobs: Sequence[Job], workshop: Workshop, places: Places) -> Fou
         gaps=tuple(gaps),
         planned={item.job.identifier: item for item in found.planned},
         catalogue=found.catalogue,
+        published=tuple(existing.published),
     )
 
 
@@ -135,6 +140,7 @@ def _read_indexes(
                 settings=workshop.indexes,
                 memory=workshop.cache / "network" / "published",
                 trusting=places.trust_index,
+                must_exist=places.has_index,
             ).read(names, known=known)
             for url in places.indexes
         )

@@ -46,7 +46,7 @@ from wheelyard.toolchain.rooms import interpreter_rooms, make_environment, pytho
 from wheelyard.toolchain.sandbox import Order, Room
 from wheelyard.toolchain.sccache import object_name
 from wheelyard.toolchain.values import Places
-from wheelyard.wheels.build import BuildRequest, build_wheel
+from wheelyard.wheels.build import BuildRequest, build_wheel, object_folders
 from wheelyard.wheels.check import check as check_wheel
 from wheelyard.wheels.describing import describe
 from wheelyard.wheels.expecting import make_expectation
@@ -185,7 +185,8 @@ def toolchain_for(job: Job, workshop: Workshop, progress: Progress) -> Toolchain
             toolkit_provider=workshop.options.toolkit,
             compile_cache=CACHES[workshop.options.compile_cache].program,
             gcc_major=farm.matrix.gcc_major,
-            sandbox=workshop.sandbox(),
+            floor=farm.matrix.floor_of(job.version),
+            sandbox=workshop.sandbox_of(job),
             cache=workshop.cache,
             env=workshop.env,
             uv_env=workshop.uv_env(None if job.foreign_torch else job.cell.torch),
@@ -404,8 +405,12 @@ def _say_estimate(job: Job, estimate: Estimate, progress: Progress) -> None:
 
 
 def repair(run: Run, origin: Compiled | AdoptedWheel, *, locks: Mapping[str, str]) -> RepairedWheel:
-    """Give the wheel its identity, and the bill of what it is made of; ``locks`` are digests."""
+    """Give the wheel its identity, and the bill of what it is made of; ``locks`` are digests.
+
+    One that was built here has to load on the systems that the farm wants.
+    """
     job = run.job
+    is_built = isinstance(origin, Compiled)
     return repair_wheel(
         origin.built if isinstance(origin, Compiled) else origin,
         destination=run.work / "repaired",
@@ -413,6 +418,8 @@ def repair(run: Run, origin: Compiled | AdoptedWheel, *, locks: Mapping[str, str
         torch_requirement=job.torch_requirement,
         build_tag=job.build_tag,
         env=run.workshop.env,
+        floor=run.workshop.farm.matrix.floor_of(job.version) if is_built else None,
+        object_folders=object_folders(run.work),
         extra_files={SBOM_NAME: make_sbom(job, record_origin(origin), locks=locks)},
     )
 
@@ -436,11 +443,12 @@ def _surroundings(run: Run, runtime: Runtime) -> Surroundings:
     cell, contents = run.job.cell, run.job.version.contents
     before = contents.loads_before(cell.torch.cuda)
     requirements = requirements_for(run.job, run.workshop, runtime) if before else None
+    interpreter = runtime.interpreter
     return Surroundings(
         torch=str(cell.torch),
         machine=cell.machine,
         libraries=site_libraries(runtime.torch.site),
-        interpreter=runtime.interpreter.executable,
+        interpreter=interpreter.executable if interpreter.container_libc is None else None,
         beside=() if requirements is None else distribution_libraries(requirements, before),
     )
 

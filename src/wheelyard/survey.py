@@ -148,13 +148,15 @@ class _Fingerprints:
             },
             locks=digests,
             gcc_major=self._workshop.farm.matrix.gcc_major,
+            container=self._workshop.farm.matrix.container,
         )
 
     def _of_version(self, job: Job) -> tuple[tuple[LockRequest, ...], Inputs]:
         key = job.version.label, job.cell.torch.cuda
         if key not in self._of_versions:
             digest = self._workshop.folder_digest(job)
-            inputs = version_inputs(job.version, folder_digest=digest)
+            floor = self._workshop.farm.matrix.floor_of(job.version)
+            inputs = version_inputs(job.version, folder_digest=digest, floor=floor)
             self._of_versions[key] = version_locks(job.version, job.cell.torch.cuda), inputs
         return self._of_versions[key]
 

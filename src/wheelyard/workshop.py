@@ -24,6 +24,7 @@ from wheelyard.planning.locks import job_locks, needs_pytorch_index, toolkit_loc
 from wheelyard.planning.plan import JobState, Standing
 from wheelyard.progress import QUIET
 from wheelyard.sources.fetch import fetch_source
+from wheelyard.toolchain.containers import find_engine, open_container
 from wheelyard.toolchain.redistributables import Redistributables
 from wheelyard.toolchain.sandbox import Sandbox, choose_sandbox
 from wheelyard.toolchain.shared_cache import SharedCache
@@ -58,6 +59,9 @@ class Options:
     compile_cache: CacheName = "sccache"
     shared_cache: str | None = None
     """A folder or ``s3://bucket/prefix`` that machines share compiled objects through."""
+    container: str | None = None
+    """The image that jobs are built in, or ``none``; left out, as the matrix says."""
+    container_engine: str | None = None
     network: tuple[str, ...] = ()
     """``KEY=VALUE`` words of the network's settings."""
 
@@ -80,6 +84,29 @@ class Workshop:
             return child
         return with_pytorch_index(child, self.indexes, label=torch.cuda.label)
 
+    def sandbox_of(self, job: Job) -> Sandbox:
+        """Return what the job's commands run in: a container where one is wanted."""
+        image = self.container
+        if image is None:
+            return self.sandbox()
+        if job.foreign_torch or self.options.sandbox is not None:
+            word = "--env" if job.foreign_torch else "--sandbox"
+            msg = f"The container {image} has a system of its own: leave out {word} or --container."
+            raise UsageError(msg)
+        return open_container(
+            image,
+            job.cell,
+            engine=find_engine(self.options.container_engine, self.env),
+            env=self.env,
+            scratch=self.cache / "sandbox",
+        )
+
+    @property
+    def container(self) -> str | None:
+        """The image that jobs are built in, if it is not this machine."""
+        image = self.options.container or self.farm.matrix.container
+        return None if image in {None, "none"} else image
+
     def sandbox(self) -> Sandbox:
         level = self.options.sandbox or find_sandbox(self.env).level
         return choose_sandbox(level, env=self.env, scratch=self.cache / "sandbox")
@@ -96,6 +123,8 @@ class Workshop:
             locks=self.lock_digests(job),
             folder_digest=self.folder_digest(job),
             gcc_major=farm.matrix.gcc_major,
+            floor=farm.matrix.floor_of(job.version),
+            container=farm.matrix.container,
         )
 
     def redistributables(self, cuda: CudaVersion) -> Redistributables | None:

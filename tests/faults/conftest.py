@@ -1,19 +1,27 @@
-"""Upstream made once, proxies made for each test, and an environment that can reach only these."""
+"""Upstream made once, proxies made for each test, an environment that reaches only these; a runner
+that faults are injected into."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 from faults.certificates import Certificates
 from faults.fetching import Fetcher
+from faults.injecting import Runner, compile_injector
 from faults.proxy import FaultProxy
+from faults.reporting import TALLY
+from faults.scenarios import SCENARIOS, put_arrival
 from faults.upstream import Upstream, make_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from faults.reporting import Tally
+    from tests.yards import Made
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +74,46 @@ def fetcher(
 ) -> Fetcher:
     certificate = str(certificates.authority)
     return Fetcher(upstream=upstream, cache=tmp_path / "cache", env=env, certificate=certificate)
+
+
+@pytest.fixture(scope="session")
+def tally(request: pytest.FixtureRequest) -> Tally:
+    """Return where faults are counted."""
+    counted: Tally = request.config.stash[TALLY]
+    return counted
+
+
+@pytest.fixture(scope="session")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    """Return the process that scenarios are tried in."""
+    folder = tmp_path_factory.mktemp("runner")
+    env = {"HOME": str(folder), "LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"]}
+    running = Runner(compile_injector(folder), folder, env=env)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return where a scenario acts; the same place every time, as paths are written down."""
+    return tmp_path / "here"
+
+
+@pytest.fixture
+def template(tmp_path: Path, folder: Path, make: Callable[..., Made]) -> Callable[[str], Path]:
+    """Return a function that makes what a scenario starts from."""
+
+    def prepare(name: str) -> Path:
+        wheels = (
+            make(),
+            make(torch="2.12.1+cu130"),
+            make(name="another", archs_label="-sm90a"),
+        )
+        for made in wheels:
+            put_arrival(folder, made.path, made.record, made.report)
+        SCENARIOS[name].prepare(folder)
+        kept = tmp_path / "before"
+        shutil.move(folder, kept)
+        return kept
+
+    return prepare

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import fnmatch
 import itertools
 import re
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[2]
 COMMANDS = REPOSITORY / "docs" / "commands.md"
+ERRORS = REPOSITORY / "docs" / "errors.md"
 PAGES = tuple(
-    path
-    for pattern in ("README*.md", "CONTRIBUTING.md", "docs/*.md")
-    for path in sorted(REPOSITORY.glob(pattern))
+    path for pattern in ("[A-Z]*.md", "docs/**/*.md") for path in sorted(REPOSITORY.glob(pattern))
 )
 # in pieces, so that this file does not hold them
 REGISTRIES = (
@@ -40,9 +40,17 @@ REGISTRIES = (
     ("npmjs", "com"),
 )
 HIDDEN_BUT_OURS = frozenset({".ci", ".github", ".gitignore"})
+SECTIONS: dict[str, tuple[str, ...]] = {
+    **{name: (name,) for name in ("check", "fill", "find", "install", "plan", "publish")},
+    "bundle": ("bundle", "find"),
+    "get": ("find", "install"),
+}
+"""Where the options of a command stand that has more than its row says."""
 NOT_OPTIONS = {"--help", "--version"}
 
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+each_page = pytest.mark.parametrize(
+    "page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY))
+)
 
 
 def _subparsers() -> dict[str, argparse.ArgumentParser]:
@@ -94,8 +102,9 @@ def test_every_option_of_a_command_is_named(name: str) -> None:
     shared |= _options(parsers["build"]) if name in {"build", "fetch", "probe"} else set()
     tables = " ".join(_first_cells(COMMANDS.read_text(encoding="utf-8")))
     assert not {one for one in shared - NOT_OPTIONS if not re.search(rf"`{one}[ `]", tables)}
-    has_section = name in {"check", "fill", "plan", "publish"}
-    where = _command_rows()[name] + (_section(f"Options of {name}") if has_section else "")
+    where = _command_rows()[name] + "".join(
+        _section(f"Options of {one}") for one in SECTIONS.get(name, ())
+    )
     assert not {
         one for one in _options(parsers[name]) - shared if not re.search(rf"`{one}[ `]", where)
     }
@@ -208,12 +217,67 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
     assert not broken
 
 
+def _messages() -> str:
+    """Return every text of the code, with ``...`` for what is put in."""
+    texts = []
+    for path in sorted((REPOSITORY / "src" / "wheelyard").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                values = (getattr(value, "value", "") for value in node.values)
+                pieces = (value if isinstance(value, str) else "..." for value in values)
+                texts.append("".join(pieces))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return "\n".join(texts)
+
+
+def _headings(page: Path) -> list[str]:
+    return re.findall(r"^### (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_index_of_errors_quotes_what_the_code_says() -> None:
+    text = ERRORS.read_text(encoding="utf-8")
+    ours = re.findall(r"^### (.+)$", text.split("\n## Of wheelyard\n")[1], re.MULTILINE)
+    lines = [line.replace(r"\`", "`") for line in ours]
+    quotes = [quote for line in lines for quote in re.split(r" / | \.\.\. ?", line) if quote]
+    messages = _messages()
+    assert [quote for quote in quotes if quote not in messages] == ["Anything else"]
+
+
+def test_the_index_of_errors_has_every_exit_code() -> None:
+    codes = {str(error.exit_code) for error in _error_classes()} | {str(INTERRUPTED_EXIT_CODE)}
+    named = re.findall(r"Exit code (\d+)", ERRORS.read_text(encoding="utf-8"))
+    assert set(named) == codes
+
+
+def test_pages_in_both_languages_have_the_same_examples() -> None:
+    for page in (REPOSITORY / "docs" / "zh").rglob("*.md"):
+        english = REPOSITORY / "docs" / page.relative_to(REPOSITORY / "docs" / "zh")
+        assert list(_examples(page)) == list(_examples(english)), page.name
+
+
+def test_tutorial_how_tos_glossary_and_index_of_errors_are_there_in_chinese() -> None:
+    docs = REPOSITORY / "docs"
+    pages = [*(docs / "howto").glob("*.md"), ERRORS]
+    pages += [docs / f"{name}.md" for name in ("glossary", "index", "tutorial")]
+    assert len(pages) >= 9
+    assert not [page for page in pages if not (docs / "zh" / page.relative_to(docs)).exists()]
+
+
+def test_the_index_of_errors_has_the_same_messages_in_both_languages() -> None:
+    assert _headings(ERRORS) == _headings(REPOSITORY / "docs" / "zh" / "errors.md")
+
+
 def test_both_readmes_hold_the_same_commands_and_links() -> None:
     english, chinese = (REPOSITORY / name for name in ("README.md", "README.zh-CN.md"))
     assert list(_examples(english)) == list(_examples(chinese))
     pattern = re.compile(r"\]\(((?:docs/|[A-Z]+\.md)[^)]*)\)")
-    links = [pattern.findall(page.read_text(encoding="utf-8")) for page in (english, chinese)]
-    assert set(links[0]) - {"README.zh-CN.md"} == set(links[1]) - {"README.md"}
+    links = [
+        {link.replace("docs/zh/", "docs/") for link in pattern.findall(page.read_text("utf-8"))}
+        for page in (english, chinese)
+    ]
+    assert links[0] - {"README.zh-CN.md"} == links[1] - {"README.md"}
+    assert "docs/tutorial.md" in links[0]
 
 
 def _files_of_the_repository() -> Iterator[Path]:

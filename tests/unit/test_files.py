@@ -7,6 +7,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -137,9 +138,24 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", program, str(tmp_path / "file")]
     assert subprocess.run(command, check=False).returncode == -9
-    assert [entry.name.startswith(".part-file.") for entry in tmp_path.iterdir()] == [True]
+    assert [entry.name for entry in tmp_path.iterdir()] == [".part-file"]
     sweep_parts(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_somebody_writes_is_not_swept_and_a_second_writer_waits(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with appearing(path) as stream:
+        stream.write(b"first")
+        second = threading.Thread(target=replace_file, args=(path, b"second"))
+        second.start()
+        sweep_parts(tmp_path)
+        second.join(0.1)
+        assert second.is_alive()
+    second.join()
+    assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [
+        ("file", b"second")
+    ]
 
 
 def test_error_of_the_disk_names_the_path(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ ROOMS = (
         {"survey"},
         {"stages"},
         {"missing"},
+        {"finding"},
+        {"bundling"},
         {"pipeline"},
     ),
     *({"scheduling"}, {"engines"}, {"doctor"}, {"cli"}, {"__main__"}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def test_lock_is_held_in_the_block_and_free_after_it(tmp_path: Path) -> None:
     path = tmp_path / "locks" / "job.lock"
     with held(path):
         assert not _is_free(path)
-        assert path.read_text(encoding="ascii") == f"{os.getpid()}\n"
+        assert path.read_text(encoding="ascii") == f"{os.getpid()} on {platform.node()}\n"
     assert _is_free(path)
 
 
@@ -92,10 +93,12 @@ def test_who_waits_is_told_for_what_and_for_whom(
         with held(path, what="the toolkit"):
             # it was released only because the message came first
             assert waiting.is_set()
-            assert path.read_text(encoding="ascii") == f"{os.getpid()}\n"
+            assert path.read_text(encoding="ascii") == f"{os.getpid()} on {platform.node()}\n"
         release.join()
         logging.getLogger("wheelyard.locking").removeHandler(handler)
-    assert f"waiting for the toolkit: process {child.pid} has it" in caplog.text
+    assert (
+        f"waiting for the toolkit: process {child.pid} on {platform.node()} has it" in caplog.text
+    )
 
 
 def test_death_of_the_holder_frees_the_lock(

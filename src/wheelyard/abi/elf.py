@@ -36,7 +36,7 @@ _GNU_HASH = struct.Struct("<IIII")
 _HASH = struct.Struct("<II")
 
 _PT_LOAD, _PT_DYNAMIC = 1, 2
-_SHT_NOBITS, _SHT_DYNSYM = 8, 11
+_SHT_SYMTAB, _SHT_NOBITS, _SHT_DYNSYM = 2, 8, 11
 _DT_NEEDED, _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_SONAME, _DT_RPATH = 1, 4, 5, 6, 14, 15
 _DT_RUNPATH, _DT_GNU_HASH, _DT_VERSYM = 29, 0x6FFFFEF5, 0x6FFFFFF0
 _DT_VERDEF, _DT_VERNEED = 0x6FFFFFFC, 0x6FFFFFFE
@@ -159,6 +159,18 @@ class ElfFile:
                 version=needed_versions.get(self._version_number(index) & _VERSION_INDEX),
                 weak=info >> 4 == _STB_WEAK,
             )
+
+    def object_undefined_symbols(self) -> Iterator[str]:
+        """Yield what an object file leaves to the linker to find."""
+        for section in self._sections:
+            if section[1] != _SHT_SYMTAB or section[6] >= len(self._sections):
+                continue
+            names = self._sections[section[6]][4]
+            size = section[5] - section[5] % _SYMBOL.size
+            table = self._bytes.slice(section[4], size)
+            for name, info, _, place, _, _ in _SYMBOL.iter_unpack(table):
+                if place == _SHN_UNDEF and name and info >> 4 in _STB_EXPORTED:
+                    yield self._bytes.text(names + name)
 
     def exported_symbols(self) -> Iterator[ExportedSymbol]:
         """Yield what the loader can find here, in the order of the symbol table.

@@ -21,13 +21,22 @@ examples:
   wheelyard build causal-conv1d --python 3.12 --torch 2.11.0 --cuda 13.0 --gpu-archs 9.0
   wheelyard fill '*-cp312-*' --deadline 5h         build what is missing, many jobs at once
   wheelyard matrix causal-conv1d                   cells: wanted, or impossible with the reason
+  wheelyard find flash-attn 'megatron-core[mlm]'   combinations that have everything
   wheelyard explain causal-conv1d-1.7.0-cp312-torch2.11.0-cu130-x86_64
 
 exit codes: 0 done, 1 error, 2 usage, 3 bad recipe or matrix, 4 unknown name, 5 impossible cell,
 6 machine lacks something, 7 not fetched, 8 wrong bytes, 9 patch, 10 compile, 11 repair, 12 check,
 13 smoke test, 14 yard, 15 disk, 16 lock missing or stale, 17 some jobs of a fill failed,
-18 deadline of a fill, 19 target of publishing, 130 interrupted
+18 deadline of a fill, 19 target of publishing, 20 would break an environment, 130 interrupted
 """
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Leaves the texts as they are, and room for the longest command beside its help."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog)
+        self._action_max_length = len("    completion")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -36,7 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="wheelyard",
         description="Build, check, test and serve CUDA extension wheels.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=wheelyard.__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -88,6 +97,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_fill(add)
     _add_wheel_commands(add)
     _add_yard_commands(add)
+    _add_user_commands(add)
     update = add("update", "Make the locks that the farm needs, or tables of torch's symbols.")
     update.add_argument(
         "kind",
@@ -110,6 +120,15 @@ def make_parser() -> argparse.ArgumentParser:
     doctor = add("doctor", "Say what this machine can build, and what it lacks.")
     doctor.add_argument(
         "part", nargs="?", choices=("network",), help="measure the mirrors and proxies instead"
+    )
+    doctor.add_argument(
+        "--python", type=Path, metavar="PYTHON", help="the environment to look into, too"
+    )
+    doctor.add_argument(
+        "--lang",
+        dest="language",
+        choices=("en", "zh"),
+        help="default: that of the locale",
     )
     add("schema", "Print the JSON schema of recipe and matrix files.")
     return parser
@@ -146,6 +165,71 @@ def _add_places(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--judge", action="store_true", help="look at upstream's wheels that may be the ones"
     )
+
+
+def _add_user_commands(add: object) -> None:
+    assert callable(add)
+    find = add("find", "Say which combinations have every package, and why the others do not.")
+    _add_question(find)
+    find.add_argument("--here", action="store_true", help="this machine's Pythons, driver and GPUs")
+    text = "Put everything that a combination installs into one archive, with an installer."
+    bundle = add("bundle", text)
+    _add_question(bundle)
+    bundle.set_defaults(here=False)
+    bundle.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    bundle.add_argument("--interpreter", action="store_true", help="put Python itself in, too")
+    bundle.add_argument("--parts", metavar="SIZE", help="split it, for example into 4G or 700M")
+    bundle.add_argument("--base", type=Path, metavar="FILE", help="leave out what this one has")
+    bundle.add_argument("--sign", type=Path, metavar="KEY", help="private key of OpenSSH")
+    get = add("get", "Find the best combination for this machine and install it.")
+    _add_question(get)
+    get.set_defaults(here=True)
+    get.add_argument(
+        "--into", type=Path, metavar="ENV", help="a new or existing one; default: the active one"
+    )
+    _add_installing(get)
+    install = add("install", "Install a bundle without network, all or nothing.")
+    install.add_argument("bundle", type=Path, help="the archive, a part of it, or its folder")
+    install.add_argument("--into", type=Path, metavar="ENV", help="a new or existing environment")
+    install.add_argument("--base", type=Path, metavar="FILE", help="for a delta: the earlier one")
+    install.add_argument("--python", type=Path, metavar="PYTHON", help="of a new environment")
+    install.add_argument("--cell", default="", metavar="ID", help="of a bundle with several")
+    install.add_argument(
+        "--allowed-signers", type=Path, metavar="FILE", help="whose signatures count, as ssh has it"
+    )
+    install.add_argument("--verify", action="store_true", help="verify every byte, install nothing")
+    _add_installing(install)
+    uninstall = add("uninstall", "Take out of an environment what was installed last.")
+    uninstall.add_argument("into", type=Path, metavar="ENV")
+
+
+def _add_installing(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--with", dest="tool", choices=("uv", "pip"), default="uv")
+    command.add_argument("--no-smoke", action="store_true", help="do not try what was installed")
+    command.add_argument("--force", action="store_true", help="install what does not fit, too")
+
+
+def _add_question(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "requirements", nargs="+", metavar="REQ", help="for example 'megatron-core[mlm]==0.16.1'"
+    )
+    cells = command.add_argument_group("which combinations; default: those of the matrix")
+    cells.add_argument(
+        "--python", action="append", metavar="X.Y", help="for example 3.12; may be repeated"
+    )
+    cells.add_argument(
+        "--torch", action="append", metavar="V", help="for example 2.11.0; may be repeated"
+    )
+    cells.add_argument("--cuda", metavar="X.Y", help="for example 13.0")
+    cells.add_argument("--machine", choices=MACHINES, help="default: this one's")
+    cells.add_argument("--glibc", metavar="X.Y", help="of where it will run; default: this one's")
+    cells.add_argument("--gpu-archs", metavar="LIST", help="GPUs it has to run on, as in 9.0")
+    cells.add_argument("--driver", metavar="V", help="of where it will run, as in 580.65.06")
+    places = command.add_argument_group("where to look beside the yard")
+    places.add_argument(
+        "--index", action="append", default=[], metavar="URL", help="an index that was published"
+    )
+    places.add_argument("--upstream", action="store_true", help="list upstream's releases")
 
 
 def _add_fill(add: object) -> None:
@@ -314,11 +398,21 @@ def _add_making(group: argparse._ArgumentGroup) -> None:
     """Add what ``fill`` hands on to each of its builds."""
     group.add_argument(
         "--toolkit",
-        choices=("auto", "installed", "index", "redistributable"),
+        choices=("auto", "installed", "index", "redistributable", "image"),
         default="auto",
         help="where the CUDA toolkit comes from",
     )
     group.add_argument("--sandbox", choices=("bubblewrap", "unshare", "none"))
+    group.add_argument(
+        "--container",
+        metavar="IMAGE",
+        help="build in this manylinux image; none: on this machine (default: as the matrix says)",
+    )
+    group.add_argument(
+        "--container-engine",
+        metavar="ENGINE",
+        help="as for cibuildwheel: docker, podman, or 'podman; create_args: --memory=8g'",
+    )
     group.add_argument(
         "--compile-cache",
         choices=("sccache", "ccache", "none"),

@@ -123,6 +123,8 @@ def _has_lock(torch: TorchBuild, farm: Farm) -> bool:
 def _has_toolkit(cuda: CudaVersion, workshop: Workshop) -> bool:
     """Whether the provider that is asked for, or any, has a toolkit of this CUDA."""
     asked = workshop.options.toolkit
+    if asked == "image":
+        return True  # what the image has it tells when it is opened
     if asked in {"auto", "index"} and toolkit_lock(cuda) is not None:
         return True
     if asked in {"auto", "redistributable"} and workshop.farm.redist_lock(cuda) is not None:

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from wheelyard.cli.output import print_json
+from wheelyard.doctor.chinese import is_chinese
 from wheelyard.doctor.report import diagnose, to_json, to_text
 from wheelyard.network.opening import UserSettings, open_settings
 
@@ -24,8 +25,16 @@ def doctor(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
         _doctor_network(arguments, settings)
         return
     rows = (*_index_rows(settings.indexes), *_network_rows(settings.indexes.network, env))
-    lines = diagnose(env, settings=rows)
-    sys.stdout.write(to_json(lines) if arguments.json else to_text(lines))
+    lines = diagnose(env, settings=rows, python=arguments.python)
+    language = arguments.language or ("zh" if is_chinese(_locale(env)) else "en")
+    text = to_text(lines, in_chinese=language == "zh")
+    sys.stdout.write(to_json(lines) if arguments.json else text)
+
+
+def _locale(env: Mapping[str, str]) -> str:
+    """Return what the user's messages should be in, as gettext has it."""
+    names = ("LC_ALL", "LC_MESSAGES", "LANG")
+    return next((env[name] for name in names if env.get(name)), "")
 
 
 def _doctor_network(arguments: argparse.Namespace, settings: UserSettings) -> None:

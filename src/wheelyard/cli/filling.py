@@ -250,6 +250,9 @@ def build_options(arguments: argparse.Namespace, workshop: Workshop) -> list[str
     options: list[str] = ["--farm", str(workshop.farm.folder.absolute())]
     options += ["--yard", str(workshop.yard.path), "--toolkit", arguments.toolkit]
     options += ["--sandbox", arguments.sandbox] if arguments.sandbox else []
+    for word in ("container", "container_engine"):
+        value = getattr(arguments, word)
+        options += [f"--{word.replace('_', '-')}", value] if value else []
     options += ["--compile-cache", arguments.compile_cache]
     options += ["--shared-cache", arguments.shared_cache] if arguments.shared_cache else []
     options += [word for setting in arguments.network for word in ("--network", setting)]

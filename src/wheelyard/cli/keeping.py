@@ -228,8 +228,9 @@ def find_entry(yard: Yard, wheel: str) -> IndexEntry:
     """Return the wheel of a filename, a path or an identifier; of revisions the highest."""
     names = yard.record_names()
     filename = Path(wheel).name
-    if filename in names:
-        return next(yard.entries((filename,)))
+    named = list(yard.entries((filename,) if filename in names else ()))
+    if named:
+        return named[0]
     entries = [entry for entry in yard.entries(names) if entry.identifier == wheel]
     if entries:
         return max(entries, key=lambda entry: entry.order)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,8 +32,22 @@ def print_lines(*lines: str) -> None:
     sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
+def wrapped(text: str, *, indent: int = 0, first: int = 0) -> list[str]:
+    """Break a sentence into lines that fit the terminal; ``first`` indents the first of them."""
+    return textwrap.wrap(
+        text,
+        width=max(40, shutil.get_terminal_size().columns),
+        initial_indent=" " * first,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def readable_seconds(seconds: float) -> str:
-    """For example ``5 min 58 s`` or ``4.2 s``."""
+    """For example ``2 h 5 min``, ``5 min 58 s`` or ``4.2 s``."""
     if seconds < 60:
         return f"{seconds:.1f} s"
+    if seconds >= 3600:
+        return f"{int(seconds) // 3600} h {int(seconds) // 60 % 60} min"
     return f"{int(seconds) // 60} min {int(seconds) % 60} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,8 @@ def publish(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
         level=TestLevel(arguments.level) if arguments.level else None,
         unsandboxed=arguments.unsandboxed,
     )
-    with yard.lock("publish"):
+    alone = contextlib.nullcontext() if arguments.dry_run else publisher.store.alone()
+    with yard.lock("publish"), alone:
         plan = publisher.plan(yard, wishes)
         if arguments.dry_run:
             _show_plan(plan, publisher, as_json=arguments.json)
@@ -169,7 +171,8 @@ def yank_published(arguments: argparse.Namespace, env: Mapping[str, str]) -> Non
         extra_pages=lambda site: {PAGE_NAME: page_html(coverage(site.shown, farm))},
     )
     reason = None if arguments.undo else arguments.reason
-    names = [publisher.yank(wheel, reason=reason).filename for wheel in arguments.wheels]
+    with store.alone():
+        names = [publisher.yank(wheel, reason=reason).filename for wheel in arguments.wheels]
     if arguments.json:
         print_json({"wheels": names, "yanked": not arguments.undo})
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from wheelyard.workshop import Workshop
     from wheelyard.yard.folder import Yard
+
+logger = logging.getLogger(__name__)
 
 
 def open_farm(arguments: argparse.Namespace) -> Farm:
@@ -41,10 +44,19 @@ def opened_yard(arguments: argparse.Namespace, env: Mapping[str, str]) -> Yard:
     return open_yard(yard_folder(arguments, open_farm(arguments), env), create=False)
 
 
-def open_workshop(arguments: argparse.Namespace, farm: Farm, env: Mapping[str, str]) -> Workshop:
-    """Open farm and yard with the options of the command line."""
+def open_workshop(
+    arguments: argparse.Namespace,
+    farm: Farm,
+    env: Mapping[str, str],
+    *,
+    needs_yard: bool = True,
+) -> Workshop:
+    """Open farm and yard with the options of the command line.
+
+    Who only looks ``needs_yard`` not: one that is not there is an empty one, and none is made.
+    """
     from wheelyard import workshop  # noqa: PLC0415 - `list` must not pay for it
-    from wheelyard.yard.store import open_yard  # noqa: PLC0415
+    from wheelyard.yard.store import Yard, open_yard  # noqa: PLC0415
 
     sandbox = getattr(arguments, "sandbox", None)
     options = workshop.Options(
@@ -54,9 +66,15 @@ def open_workshop(arguments: argparse.Namespace, farm: Farm, env: Mapping[str, s
         foreign_python=_find_python(getattr(arguments, "env", None), env),
         compile_cache=getattr(arguments, "compile_cache", "sccache"),
         shared_cache=getattr(arguments, "shared_cache", None),
+        container=getattr(arguments, "container", None),
+        container_engine=getattr(arguments, "container_engine", None),
         network=tuple(getattr(arguments, "network", ())),
     )
-    yard = open_yard(yard_folder(arguments, farm, env))
+    folder = yard_folder(arguments, farm, env)
+    is_new = not needs_yard and not folder.exists()
+    if is_new and arguments.yard is not None:
+        logger.info("there is no yard in %s yet", folder)
+    yard = Yard(folder) if is_new else open_yard(folder, create=needs_yard)
     return workshop.open_workshop(farm, yard, env=env, options=options)
 
 

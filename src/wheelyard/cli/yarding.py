@@ -175,6 +175,7 @@ def _origin_rows(origin: Built | Adopted) -> tuple[tuple[str, str], ...]:
         case Built():
             return (
                 ("compiler", origin.compiler),
+                ("built in", origin.container or "this machine's own system"),
                 ("toolkit", f"CUDA {origin.toolkit.version} ({origin.toolkit.provider})"),
                 ("patches", ", ".join(patch.name for patch in origin.patches) or "none"),
             )

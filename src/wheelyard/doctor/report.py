@@ -7,21 +7,26 @@ import json
 import platform
 import re
 import sys
-import textwrap
+import unicodedata
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
+from wheelyard.doctor import chinese
+from wheelyard.doctor.environment import environment_lines
+from wheelyard.doctor.line import Line, Status
 from wheelyard.errors import MachineError, ProcessError, WheelyardError
+from wheelyard.finding.environment import find_environment
 from wheelyard.machine.compilers import find_gxx
 from wheelyard.machine.cores import usable_cores
 from wheelyard.machine.disk import free_bytes, readable_size
 from wheelyard.machine.folders import cache_folder
-from wheelyard.machine.gpu import find_driver
+from wheelyard.machine.gpu import driver_cuda, find_driver
 from wheelyard.machine.libc import find_libc
 from wheelyard.machine.memory import available_memory
 from wheelyard.machine.namespaces import SandboxLevel, find_sandbox
 from wheelyard.model.cell import MACHINES
+from wheelyard.model.matrix import parse_machine
 from wheelyard.model.possibility import reason_compiler_too_new, reason_driver_too_old
 from wheelyard.model.releases import cuda_release, newest_torch_release, torch_releases
 from wheelyard.network.masking import mask_url
@@ -40,25 +45,13 @@ if TYPE_CHECKING:
     from wheelyard.machine.compilers import Compiler
     from wheelyard.model.cell import CudaVersion
 
-Status = Literal["ok", "warn", "missing"]
-
 _WIDTH = 80
-_STATUS_WIDTH = max(map(len, get_args(Status)))
 _LITTLE_MEMORY = 8 * 10**9
 _LITTLE_DISK = 20 * 10**9
 _OLDEST_GLIBC = (2, 28)
+# closing punctuation does not begin a line
+_WORD = re.compile(r"(?:[^\s\u2e80-\uffef]+|[\u2e80-\uffef])[，。；：、）]*\s*")  # noqa: RUF001
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Line:
-    """One fact, and what to do about it."""
-
-    status: Status
-    subject: str
-    finding: str
-    remedy: str = ""
-    """A command to copy, or nothing."""
 
 
 def diagnose(
@@ -67,8 +60,12 @@ def diagnose(
     settings: Sequence[tuple[str, str, str]] = (),
     root: Path = Path("/"),
     running: Path = Path(sys.executable),
+    python: Path | None = None,
 ) -> tuple[Line, ...]:
-    """Return the facts of this machine; ``settings`` are index settings: name, value, origin."""
+    """Return the facts of this machine; ``settings`` are index settings: name, value, origin.
+
+    ``python`` is that of the environment to look into; the active one if it is left out.
+    """
     sections = {
         "system": _system(),
         "machine": _resources(env, root),
@@ -78,6 +75,7 @@ def diagnose(
         "GPU": _gpus(env, root),
         "sandbox": _sandbox(env, root),
         "tools": _tools(env),
+        "environment": _environment(env, root, python),
         "index": _settings(settings),
     }
     return tuple(line for name, lines in sections.items() for line in _told(name, lines))
@@ -221,13 +219,14 @@ def _gpus(env: Mapping[str, str], root: Path) -> Iterator[Line]:
     if not driver.gpus:
         finding = "the driver is loaded, but no GPU can be used"
         yield Line(status="warn", subject="GPU", finding=finding, remedy="nvidia-smi")
-    yield _driver(driver.version)
+    yield _driver(driver.version, cuda=driver_cuda(env))
 
 
-def _driver(version: str) -> Line:
+def _driver(version: str, *, cuda: str) -> Line:
+    made_for = f", made for CUDA {cuda}" if cuda else ""
     cudas = [cuda for cuda in _torch_cudas() if reason_driver_too_old(cuda, driver=version) is None]
     if cudas:
-        finding = f"{version}, runs wheels of CUDA up to {cudas[-1]}"
+        finding = f"{version}{made_for}, runs wheels of CUDA up to {cudas[-1]}"
         return Line(status="ok", subject="driver", finding=finding)
     finding = f"{version}, too old for every CUDA release of torch"
     return Line(status="warn", subject="driver", finding=finding)
@@ -266,9 +265,28 @@ def _tool(name: str, env: Mapping[str, str], *, status: Status, remedy: str) -> 
     )
 
 
+def _environment(env: Mapping[str, str], root: Path, python: Path | None) -> Iterator[Line]:
+    found = python or find_environment(env)
+    if found is None or platform.machine() not in MACHINES:
+        return
+    driver = find_driver(env, proc=root / "proc")
+    yield from environment_lines(
+        found,
+        env,
+        driver=None if driver is None else driver.version,
+        machine=parse_machine(platform.machine()),
+        root=root,
+    )
+
+
 def _settings(settings: Sequence[tuple[str, str, str]]) -> Iterator[Line]:
     for name, value, origin in settings:
         yield Line(status="ok", subject=name, finding=f"{mask_url(value)} ({origin})")
+    if not any(word in name for name, _, _ in settings for word in ("prox", "indexes")):
+        finding = "none configured; GitHub and the index are asked directly"
+        yield Line(
+            status="ok", subject="proxies", finding=finding, remedy="wheelyard doctor network"
+        )
 
 
 def _install(*, debian: str, fedora: str) -> str:
@@ -283,31 +301,54 @@ def _install(*, debian: str, fedora: str) -> str:
     return f"apt-get install {debian}"
 
 
-def to_text(lines: Sequence[Line]) -> str:
+def to_text(lines: Sequence[Line], *, in_chinese: bool = False) -> str:
     """Return the page for people: aligned, at most 80 columns, commands unbroken."""
-    width = max((len(line.subject) for line in lines), default=0)
-    page = [row for line in lines for row in _rows(line, width)]
-    return "\n".join([*page, "", _summary(lines)]) + "\n"
+    told = chinese.translate_all(lines) if in_chinese else lines
+    words = chinese.STATUSES if in_chinese else {}
+    status_width = max(_columns(words.get(status, status)) for status in get_args(Status))
+    subject_width = max((_columns(line.subject) for line in told), default=0)
+    page = []
+    for line in told:
+        status = _padded(words.get(line.status, line.status), status_width)
+        head = f"{status}  {_padded(line.subject, subject_width)}  "
+        page += _rows(line, head)
+    summary = _summary(lines, in_chinese=in_chinese)
+    return "\n".join([*page, "", summary]) + "\n"
 
 
-def _rows(line: Line, subject_width: int) -> list[str]:
-    head = f"{line.status:<{_STATUS_WIDTH}}  {line.subject:<{subject_width}}  "
-    indent = " " * len(head)
-    rows = textwrap.wrap(
-        line.finding,
-        width=_WIDTH,
-        initial_indent=head,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+def _columns(text: str) -> int:
+    """Return how wide a text is on the screen: East Asian letters take two columns."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _columns(text))
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Break a text at spaces, and between letters where a script has none."""
+    rows, row = [], ""
+    for word in _WORD.findall(text):
+        if row and _columns(row + word.rstrip()) > width:
+            rows.append(row.rstrip())
+            row = ""
+        row += word
+    return [*rows, row.rstrip()]
+
+
+def _rows(line: Line, head: str) -> list[str]:
+    indent = " " * _columns(head)
+    first, *others = _wrapped(line.finding, _WIDTH - len(indent))
+    rows = [f"{head}{first}".rstrip(), *(f"{indent}{row}" for row in others)]
     return [*rows, f"{indent}$ {line.remedy}"] if line.remedy else rows
 
 
-def _summary(lines: Sequence[Line]) -> str:
+def _summary(lines: Sequence[Line], *, in_chinese: bool) -> str:
     missing, doubtful = (
         sum(line.status == status for line in lines) for status in ("missing", "warn")
     )
+    if in_chinese:
+        return chinese.summary(missing=missing, doubtful=doubtful)
     if not missing and not doubtful:
         return "Nothing is missing."
     return f"{missing} missing, {doubtful} to look at."

@@ -81,18 +81,34 @@ def _find(name: str, env: Mapping[str, str]) -> Path | None:
 
 def _ask(path: Path, env: Mapping[str, str]) -> Compiler:
     banner = _answer(path, "--version", env=env)
+    version = ""
+    if _CLANG.search(banner) is None:
+        version = _answer(path, "-dumpfullversion", "-dumpversion", env=env)
+    return read_compiler(
+        path,
+        real_path=path.resolve(),
+        banner=banner,
+        version=version,
+        target=_answer(path, "-dumpmachine", env=env).strip(),
+    )
+
+
+def read_compiler(
+    path: Path, *, real_path: Path, banner: str, version: str, target: str
+) -> Compiler:
+    """Return the compiler that answered so to ``--version``, ``-dumpversion`` and its like."""
     clang = _CLANG.search(banner)
-    version = clang or _GCC.search(_answer(path, "-dumpfullversion", "-dumpversion", env=env))
-    if version is None or not (clang or "Free Software Foundation" in banner):
+    found = clang or _GCC.search(version)
+    if found is None or not (clang or "Free Software Foundation" in banner):
         first_line = banner.partition("\n")[0]
         msg = f"{str(path)!r} is neither gcc nor clang: it calls itself {first_line!r}. {_INSTALL}"
         raise MachineError(msg)
     return Compiler(
         path=path,
-        real_path=path.resolve(),
+        real_path=real_path,
         name="clang" if clang else "gcc",
-        version=(int(version[1]), int(version[2] or 0), int(version[3] or 0)),
-        target=_answer(path, "-dumpmachine", env=env).strip(),
+        version=(int(found[1]), int(found[2] or 0), int(found[3] or 0)),
+        target=target,
     )
 
 

@@ -24,6 +24,8 @@ _WSL_NVIDIA_SMI = Path("/usr/lib/wsl/lib/nvidia-smi")
 _ROW = re.compile(
     r"(?P<name>.+), (?P<arch>\d+\.\d), (?P<driver>\d+(?:\.\d+)+), (?P<memory>\d+) MiB"
 )
+# the newest call it the CUDA of the user mode driver
+_CUDA = re.compile(r"CUDA(?: UMD)? Version *: *(\d+\.\d+)")
 _KERNEL_MODULE = re.compile(r"^NVRM version:.*?\s(\d+\.\d+(?:\.\d+)?)\s", re.MULTILINE)
 
 
@@ -48,8 +50,7 @@ class DriverFacts:
 
 def find_driver(env: Mapping[str, str], *, proc: Path = PROC) -> DriverFacts | None:
     """Return what the driver tells, or ``None``: having no GPU is a normal answer."""
-    program = shutil.which("nvidia-smi", path=env.get("PATH", "")) or _WSL_NVIDIA_SMI
-    facts = parse_rows(_query(Path(program), env))
+    facts = parse_rows(_ask(env, *_QUERY).splitlines())
     if facts is not None:
         return facts
     module = _KERNEL_MODULE.search(read_text(proc / "driver" / "nvidia" / "version"))
@@ -67,9 +68,16 @@ def parse_rows(lines: Iterable[str]) -> DriverFacts | None:
     return DriverFacts(version=rows[0]["driver"], gpus=gpus)
 
 
-def _query(program: Path, env: Mapping[str, str]) -> list[str]:
+def driver_cuda(env: Mapping[str, str]) -> str:
+    """Return the CUDA release that the driver was made for, as nvidia-smi shows it, if it does."""
+    match = _CUDA.search(_ask(env))
+    return "" if match is None else match[1]
+
+
+def _ask(env: Mapping[str, str], *words: str) -> str:
+    program = Path(shutil.which("nvidia-smi", path=env.get("PATH", "")) or _WSL_NVIDIA_SMI)
     try:
-        return run([program, *_QUERY], env=env).output.splitlines()
+        return run([program, *words], env=env).output
     except (MachineError, ProcessError, OSError) as error:
         logger.debug("no answer from %s: %s", program, error)
-        return []
+        return ""

@@ -30,6 +30,11 @@ def find_libc(*, confstr: Callable[[str], str | None] = os.confstr) -> Libc:
         answer = confstr("CS_GNU_LIBC_VERSION") or ""
     except (ValueError, OSError):
         answer = ""
+    return read_libc(answer)
+
+
+def read_libc(answer: str) -> Libc:
+    """Read what ``confstr`` says, for example ``glibc 2.28``."""
     match = re.fullmatch(r"glibc (\d+)\.(\d+).*", answer)
     if match is None:
         return Libc(name="musl", version=(0, 0))

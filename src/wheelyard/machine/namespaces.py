@@ -36,6 +36,8 @@ class SandboxLevel(StrEnum):
 
     BUBBLEWRAP = "bubblewrap"
     UNSHARE = "unshare"
+    CONTAINER = "container"
+    """An image's own system, through a container engine."""
     NONE = "none"
 
 

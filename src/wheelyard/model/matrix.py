@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from wheelyard.errors import InputFileError, UsageError
 from wheelyard.model.cell import MACHINES, Cell, Machine, PythonVersion, TorchBuild
+from wheelyard.model.platform import DEFAULT_FLOOR, PlatformFloor
 from wheelyard.model.words import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from wheelyard.model.recipe import RecipeVersion
     from wheelyard.model.recipe_file import MatrixFile
 
 
@@ -58,6 +60,10 @@ class Matrix:
     gcc_major: int | None
     """The compiler that every build box must have, if the farm insists on one."""
     runners: tuple[Runner, ...] = ()
+    floor: PlatformFloor = DEFAULT_FLOOR
+    """The oldest systems that its wheels have to load on."""
+    container: str | None = None
+    """The image that they are built in, by its digest, if not on the machine itself."""
     repository: str = ""
     """The page of the farm's repository, if it has one."""
 
@@ -65,6 +71,10 @@ class Matrix:
         """Yield every combination of the axes, wanted torch builds first, Pythons innermost."""
         for torch, machine, python in itertools.product(self.torches, self.machines, self.pythons):
             yield Cell(python, torch, machine)
+
+    def floor_of(self, version: RecipeVersion) -> PlatformFloor:
+        """Return what this version's wheels have to load on; its recipe may say otherwise."""
+        return version.build.floor or self.floor
 
     def reason_excluded(self, identifier: str) -> str | None:
         """Return why this job is not wanted, or nothing."""
@@ -96,6 +106,8 @@ def parse_matrix(file: MatrixFile, *, origin: str) -> Matrix:
             Priority(select=item.select, value=item.value) for item in file.priorities
         ),
         gcc_major=file.toolchain.gcc,
+        floor=PlatformFloor.parse(file.toolchain.platform),
+        container=file.toolchain.container,
         runners=tuple(
             Runner(select=item.select, build=item.build, gpu=item.gpu, container=item.container)
             for item in file.runners

@@ -14,6 +14,7 @@ from packaging.version import Version
 from wheelyard.errors import ImpossibleCellError, InputFileError, UnknownNameError, UsageError
 from wheelyard.model.asset_name import AssetTemplate, UpstreamReleases
 from wheelyard.model.cell import CudaVersion, GpuArch
+from wheelyard.model.platform import PlatformFloor
 from wheelyard.model.recipe_file import (
     BuildTable,
     FolderTable,
@@ -62,6 +63,8 @@ class BuildSettings:
     environment: tuple[tuple[str, str], ...]
     memory_per_job: int
     """In bytes."""
+    floor: PlatformFloor | None
+    """The oldest systems it can be built for, where those are not the farm's."""
     effort: Effort
     probe: tuple[str, ...] = ()
     """Patterns of the sources that stand for all of them, below the source tree."""
@@ -388,6 +391,7 @@ def _parse_build(parser: _Parser, build: BuildTable, table: VersionTable) -> Bui
         requires=parser.requirements("build.requires", build.requires),
         environment=tuple(sorted(environment.items())),
         memory_per_job=round(build.memory_per_job * 2**30),
+        floor=None if build.platform is None else PlatformFloor.parse(build.platform),
         effort=Effort(host=build.effort.host, device=build.effort.device),
         probe=build.probe,
     )

@@ -10,6 +10,12 @@ Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", description="64 h
 Commit = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}$", description="40 hex digits")]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+PinnedImage = Annotated[
+    str, msgspec.Meta(pattern="^.+@sha256:[0-9a-f]{64}$", description="an image by its digest")
+]
+PolicyName = Annotated[
+    str, msgspec.Meta(pattern=r"^manylinux_\d+_\d+$", description="a manylinux policy")
+]
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
@@ -29,6 +35,7 @@ class BuildTable(Table, frozen=True, kw_only=True):
     requires: tuple[str, ...]
     environment: dict[str, str] = {}
     memory_per_job: Annotated[float, msgspec.Meta(gt=0, le=65536, description="GiB")] = 2.0
+    platform: PolicyName | None = None
     effort: EffortTable = EffortTable()
     probe: tuple[str, ...] = ()
 
@@ -168,6 +175,8 @@ class ToolchainTable(Table, frozen=True, kw_only=True):
     """What every build box must agree on."""
 
     gcc: Annotated[int, msgspec.Meta(ge=9)] | None = None
+    platform: PolicyName = "manylinux_2_28"
+    container: PinnedImage | None = None
 
 
 class MatrixFile(Table, frozen=True, kw_only=True):

@@ -93,6 +93,8 @@ class Built(Document, frozen=True, kw_only=True, tag_field="kind", tag="built"):
     """Of the patched tree: its sorted paths, modes and bytes."""
     patches: tuple[RecordedPatch, ...]
     compiler: str
+    container: str = ""
+    """The image that it was compiled in, by its digest; empty for the machine itself."""
     toolkit: RecordedToolkit
     build: RecordedBuild
 

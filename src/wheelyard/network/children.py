@@ -95,16 +95,20 @@ def uv_environment(
 def with_pytorch_index(
     child: Mapping[str, str], settings: IndexSettings, *, label: str
 ) -> dict[str, str]:
-    """Return a uv child's environment with PyTorch's own index, or the first mirror of it.
+    """Return a uv child's environment with ``pytorch_index``."""
+    known = child.get("UV_INDEX", "")
+    return {**child, "UV_INDEX": f"{pytorch_index(settings, label=label)} {known}".strip()}
+
+
+def pytorch_index(settings: IndexSettings, *, label: str) -> str:
+    """Return PyTorch's own index, or the first mirror of it.
 
     ``label`` is the CUDA release as the index spells it, for example ``cu128``. For torch builds
     that the Python index does not have.
     """
     health = Health(settings.network.health_path)
     bases = [mirror.by for mirror in settings.network.pytorch_indexes] or [PYTORCH]
-    base = health.sort(bases, server_of)[0]
-    known = child.get("UV_INDEX", "")
-    return {**child, "UV_INDEX": f"{base.rstrip('/')}/{label} {known}".strip()}
+    return f"{health.sort(bases, server_of)[0].rstrip('/')}/{label}"
 
 
 def _extra_index_variables(settings: IndexSettings, env: Mapping[str, str]) -> dict[str, str]:

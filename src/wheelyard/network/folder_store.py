@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Final
 
 from wheelyard.files import PART, appearing, disk_errors, file_sha256, replace_file
+from wheelyard.locking import held
 from wheelyard.network.object_store import (
     PLAIN,
     ObjectHeaders,
@@ -18,9 +19,11 @@ from wheelyard.network.object_store import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 _CHUNK: Final = 1 << 20
+_LOCK: Final = ".wheelyard.lock"
 
 
 class FolderStore:
@@ -32,12 +35,15 @@ class FolderStore:
         self.folder = folder
         self.name = str(folder)
 
+    def alone(self) -> AbstractContextManager[object]:
+        return held(self.folder / _LOCK, what=f"publishing into {self.folder}")
+
     def objects(self, prefix: str = "") -> Iterator[StoredObject]:
         with disk_errors(self.folder):
             found = sorted(
                 (path.relative_to(self.folder).as_posix(), path)
                 for path in self._beginning(prefix).rglob("*")
-                if not path.name.startswith(PART) and path.is_file()
+                if not path.name.startswith(PART) and path.name != _LOCK and path.is_file()
             )
             for key, path in found:
                 if key.startswith(prefix):
@@ -87,7 +93,6 @@ class FolderStore:
         if known is not None and not replace:
             raise other_bytes(str(path), there=known.sha256, here=sha256)
         with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._copy(source, path, sha256=sha256, replace=replace)
             except FileExistsError:  # somebody else put it meanwhile

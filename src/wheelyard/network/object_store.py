@@ -12,6 +12,7 @@ from wheelyard.errors import IntegrityError, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 
@@ -43,6 +44,9 @@ class ObjectStore(Protocol):
     """How people name the store, without credentials."""
     keys_end_in_slashes: bool
     """Whether an object can have a folder's URL, as ``simple/`` where no server finds its page."""
+
+    def alone(self) -> AbstractContextManager[object]:
+        """Keep others from changing the store as a whole meanwhile, where it has a way to."""
 
     def objects(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield what is there under keys that begin so, by key; cheap, so maybe without digests."""

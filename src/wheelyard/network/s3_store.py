@@ -24,6 +24,7 @@ from wheelyard.network.object_store import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from wheelyard.network.indexes import IndexSettings
@@ -97,6 +98,10 @@ class S3Store:
         self._prefix = f"{prefix}/" if prefix else ""
         self._parallel = parallel
         self.name = f"s3://{bucket}/{prefix}".rstrip("/")
+
+    def alone(self) -> AbstractContextManager[object]:
+        # nothing to hold; what another publishing overwrote, the next one finds
+        return contextlib.nullcontext()
 
     def objects(self, prefix: str = "") -> Iterator[StoredObject]:
         pages = self._client.get_paginator("list_objects_v2")

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
     from wheelyard.model.cell import Cell
     from wheelyard.model.job import Job
+    from wheelyard.model.platform import PlatformFloor
     from wheelyard.model.recipe import RecipeVersion
 
-BUILD_FORMAT = 2
+BUILD_FORMAT = 3
 """Raised when wheelyard itself comes to build other bytes from the same files.
 
-Since 2 a wheel holds its bill of materials.
+Since 2 a wheel holds its bill of materials, since 3 it is held to the systems that are wanted.
 """
 ADOPTION_FORMAT = 2
 """Raised when wheelyard itself comes to make other bytes of the same upstream wheel; as above."""
@@ -95,19 +96,24 @@ def plan_fingerprint(
     locks: Mapping[str, str],
     folder_digest: str | None,
     gcc_major: int | None,
+    floor: PlatformFloor,
+    container: str | None = None,
 ) -> PlanFingerprint:
     """Digest what decides a job's content: ``patches`` and ``locks`` map names to sha256."""
     group = group_fingerprint(
         job,
-        of_version=version_inputs(job.version, folder_digest=folder_digest),
+        of_version=version_inputs(job.version, folder_digest=folder_digest, floor=floor),
         patches=patches,
         locks=locks,
         gcc_major=gcc_major,
+        container=container,
     )
     return group.of_cell(job.cell)
 
 
-def version_inputs(version: RecipeVersion, *, folder_digest: str | None) -> Inputs:
+def version_inputs(
+    version: RecipeVersion, *, folder_digest: str | None, floor: PlatformFloor
+) -> Inputs:
     """Return what a recipe version contributes to the fingerprints of all its jobs."""
     return Inputs.of(
         {
@@ -118,6 +124,7 @@ def version_inputs(version: RecipeVersion, *, folder_digest: str | None) -> Inpu
             },
             "folder": folder_digest,
             "format": BUILD_FORMAT,
+            "platform": str(floor),
             "source": source_to_json(version.source),
         }
     )
@@ -130,6 +137,7 @@ def group_fingerprint(
     patches: Mapping[str, str],
     locks: Mapping[str, str],
     gcc_major: int | None,
+    container: str | None = None,
 ) -> GroupFingerprint:
     """Return what the fingerprints share of every job of the group with these patches."""
     inputs: dict[str, object] = {
@@ -141,6 +149,8 @@ def group_fingerprint(
     }
     if job.lineinfo:
         inputs["lineinfo"] = True
+    if container is not None:
+        inputs["container"] = container
     return GroupFingerprint.of(of_version, Inputs.of(inputs))
 
 

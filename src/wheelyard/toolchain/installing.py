@@ -13,24 +13,26 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from wheelyard.toolchain.interpreters import Interpreter
+
 
 def install_locked(
     requirements: str,
     *,
     target: Path,
-    python: Path,
+    interpreter: Interpreter,
     env: Mapping[str, str],
     scratch: Path,
     options: Sequence[str] = (),
     log_path: Path | None = None,
 ) -> None:
-    """Install ``requirements`` (a lock's text) for ``python`` into the flat folder ``target``.
+    """Install ``requirements`` (a lock's text) for that Python into the flat folder ``target``.
 
     ``env`` is what `wheelyard.network.children.uv_environment` made.
     """
     listing = scratch / f"{target.name}.requirements.txt"
     listing.write_text(requirements, encoding="utf-8")
-    command = [uv.find_uv_bin(), "pip", "install", "--python", str(python)]
+    command = [uv.find_uv_bin(), "pip", "install", *interpreter.installing]
     command += ["--target", str(target), "--requirements", str(listing)]
     command += ["--require-hashes", "--no-deps", "--no-build", *options]
     try:

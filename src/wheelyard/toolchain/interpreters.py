@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wheelyard.errors import MachineError, ProcessError
+from wheelyard.files import replace_file
 from wheelyard.machine.folders import cache_folder
 from wheelyard.model.cell import PythonVersion
 from wheelyard.model.decode import UNREADABLE
@@ -22,11 +22,15 @@ from wheelyard.toolchain.interpreter_places import PYTHONS_VARIABLE, list_interp
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from wheelyard.machine.libc import Libc
+
 logger = logging.getLogger(__name__)
 
 OLDEST = PythonVersion(3, 8)
 _MARK = "wheelyard-interpreter "
-_QUESTION = f"""
+_NEWEST_PLATFORM = 40
+"""The minor version of glibc in the newest manylinux platform that uv knows."""
+QUESTION = f"""
 import json, platform, struct, sys, sysconfig
 variable = sysconfig.get_config_var
 print({_MARK!r} + json.dumps({{
@@ -65,6 +69,18 @@ class Interpreter:
     machine: str
     ldshared: str = ""
     """How this Python's setuptools links an extension."""
+    container_libc: Libc | None = None
+    """The C library of the image that it lies in; nothing for one of this machine."""
+
+    @property
+    def installing(self) -> tuple[str, ...]:
+        """How uv is told for which Python it installs; one in an image cannot be run."""
+        if self.container_libc is None:
+            return "--python", str(self.executable)
+        glibc = self.container_libc.version
+        platform = f"{self.machine}-manylinux_{glibc[0]}_{min(glibc[1], _NEWEST_PLATFORM)}"
+        where = ("--python", sys.executable, "--python-platform", platform)
+        return (*where, "--python-version", str(self.version.version))
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,6 +214,21 @@ def _install_headers(version: PythonVersion) -> str:
     return f"install {debian} (Debian, Ubuntu) or {fedora} (Fedora, RHEL)"
 
 
+def read_answer(text: str, *, executable: Path, libc: Libc) -> Interpreter:
+    """Return the interpreter of an image that printed this when it was asked."""
+    line = next((line for line in text.splitlines() if line.startswith(_MARK)), _MARK)
+    try:
+        answer = msgspec.json.decode(line.removeprefix(_MARK), type=Answer)
+    except msgspec.DecodeError as error:
+        msg = f"{executable} of the image is not a Python interpreter: it does not answer."
+        raise MachineError(msg) from error
+    reason = _unfit(answer)
+    if reason:
+        msg = f"{executable} of the image {reason}."
+        raise MachineError(msg)
+    return dataclasses.replace(_interpreter(executable, answer), container_libc=libc)
+
+
 def _interpreter(path: Path, answer: Answer) -> Interpreter:
     return Interpreter(
         executable=path,
@@ -295,7 +326,7 @@ class _Memory:
 def _ask(path: Path, env: Mapping[str, str]) -> tuple[Answer | str, bool]:
     """Return the answer of an interpreter or why there is none, and whether that will last."""
     try:
-        output = run([path, "-I", "-c", _QUESTION], env=env).output
+        output = run([path, "-I", "-c", QUESTION], env=env).output
     except ProcessError as error:
         if "Unknown option: -I" in error.tail:
             return f"is older than Python {OLDEST}", True
@@ -322,10 +353,4 @@ def _load(path: Path) -> dict[str, _Entry]:
 def _save(path: Path, entries: dict[str, _Entry]) -> None:
     """Replace the file at once, without what has left the machine."""
     present = {name: entry for name, entry in sorted(entries.items()) if Path(name).exists()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        new.write_bytes(msgspec.json.encode(_Remembered(entries=present)))
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+    replace_file(path, msgspec.json.encode(_Remembered(entries=present)))

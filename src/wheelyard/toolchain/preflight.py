@@ -80,6 +80,8 @@ def _compiler_problems(
 
 
 def _header_problems(toolkit: Toolkit, torch: TorchEnvironment) -> list[str]:
+    if toolkit.provider == "image":
+        return []  # its files are not here to be looked at
     folders = (toolkit.path / "include", *header_folders(torch))
     missing = [
         name for name in _HEADERS if not any((folder / name).is_file() for folder in folders)

@@ -43,11 +43,13 @@ def _fill(
     if not text.strip():
         return
     options = ["--link-mode", "copy"] if copy else []
+    if interpreter.container_libc is None:
+        options.append("--compile-bytecode")
     install_locked(
         text,
         target=folder,
-        python=interpreter.executable,
+        interpreter=interpreter,
         env=env,
         scratch=folder,
-        options=[*options, "--compile-bytecode"],
+        options=options,
     )

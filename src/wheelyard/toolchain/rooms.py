@@ -25,7 +25,11 @@ def build_rooms(toolchain: Toolchain, places: Places, *, scratch: Path) -> tuple
         *interpreter_rooms(toolchain.interpreter, places, environment=environment),
         Room(source=toolchain.torch.site, inside=places.torch),
         Room(source=toolchain.torch.links, inside=places / "links"),
-        Room(source=toolchain.toolkit.path, inside=places.toolkit),
+        Room(
+            source=toolchain.toolkit.path,
+            inside=places.toolkit,
+            of_system=toolchain.toolkit.provider == "image",
+        ),
         Room(source=toolchain.requirements, inside=places.requirements),
         Room(source=toolchain.tools, inside=places.tools),
         *_compiler_rooms(toolchain),
@@ -40,10 +44,10 @@ def interpreter_rooms(
     The prefix is shown at its own place too: a Python with a shared libpython looks for it there.
     """
     prefix = interpreter.base_prefix
-    at_home = () if _is_shown(prefix) else (Room(source=prefix, inside=prefix),)
+    at_home = () if _is_shown(prefix) else (Room(source=prefix, inside=prefix, of_system=True),)
     return (
         *at_home,
-        Room(source=prefix, inside=places.python),
+        Room(source=prefix, inside=places.python, of_system=True),
         Room(source=environment, inside=places.environment),
     )
 
@@ -51,7 +55,7 @@ def interpreter_rooms(
 def _compiler_rooms(toolchain: Toolchain) -> tuple[Room, ...]:
     """Show a compiler that is kept outside the system's own folders, at its own place."""
     prefix = toolchain.compiler.path.parent.parent
-    return () if _is_shown(prefix) else (Room(source=prefix, inside=prefix),)
+    return () if _is_shown(prefix) else (Room(source=prefix, inside=prefix, of_system=True),)
 
 
 def _is_shown(prefix: Path) -> bool:

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from wheelyard.errors import UsageError
 from wheelyard.folders import remove_tree
 from wheelyard.locking import held
 from wheelyard.machine.namespaces import SandboxLevel
@@ -34,6 +35,8 @@ class Room:
     source: Path
     inside: Path
     writable: bool = False
+    of_system: bool = False
+    """Whether ``source`` is a path of the system that the command sees, be it a container's."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +49,8 @@ class Order:
     cwd: Path
     log_path: Path | None = None
     on_line: Callable[[str], None] | None = None
+    wheels: Path | None = None
+    """The folder in which the command leaves a wheel, if that is what it is for."""
 
 
 class Sandbox(Protocol):
@@ -72,6 +77,9 @@ def choose_sandbox(level: SandboxLevel, *, env: Mapping[str, str], scratch: Path
             return UnshareSandbox(env=env, scratch=scratch)
         case SandboxLevel.NONE:
             return LinkedFolders(base=scratch / "wy")
+        case SandboxLevel.CONTAINER:
+            msg = "A container is a sandbox that names its image: --container IMAGE."
+            raise UsageError(msg)
 
 
 def _system_rooms(scratch: Path) -> tuple[list[Room], list[tuple[str, str]]]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wheelyard.toolchain.interpreters import Interpreter
     from wheelyard.toolchain.redistributables import Redistributables
 
-Provider = Literal["auto", "installed", "index", "redistributable"]
+Provider = Literal["auto", "installed", "index", "redistributable", "image"]
 _LIBRARY = re.compile(r"^(?P<name>lib.+\.so)\.\d+(?:\.\d+)*$")
 
 
@@ -134,7 +134,7 @@ def _fill(folder: Path, *, lock: Lock, interpreter: Interpreter, env: Mapping[st
     install_locked(
         lock.text,
         target=folder,
-        python=interpreter.executable,
+        interpreter=interpreter,
         env=env,
         scratch=folder,
     )

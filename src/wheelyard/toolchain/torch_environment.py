@@ -68,12 +68,13 @@ def _fill(
     install_locked(
         lock.text,
         target=folder / SITE,
-        python=interpreter.executable,
+        interpreter=interpreter,
         env=env,
         scratch=folder,
         options=["--link-mode", "copy"] if copy else [],
     )
-    _precompile(folder / SITE, interpreter, env)
+    if interpreter.container_libc is None:
+        _precompile(folder / SITE, interpreter, env)
     link_libraries(folder / SITE, folder / "links")
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from wheelyard.machine.compilers import Compiler
     from wheelyard.model.cell import CudaVersion
+    from wheelyard.model.platform import PlatformFloor
     from wheelyard.toolchain.interpreters import Interpreter
     from wheelyard.toolchain.sandbox import Sandbox
 
@@ -20,7 +21,7 @@ class Toolkit:
 
     path: Path
     cuda: CudaVersion
-    provider: Literal["installed", "index", "redistributable"]
+    provider: Literal["installed", "index", "redistributable", "image"]
     digest: str
     """The lock it was assembled from, or the full version of an installed one."""
 
@@ -61,6 +62,8 @@ class Toolchain(Runtime):
     tools: Path
     """Compiler wrappers and the compile cache's client."""
     compiler: Compiler
+    held_to: PlatformFloor | None = None
+    """The floor that ``tools`` hold compiles to; nothing where the system is no newer."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +90,11 @@ class Places:
     @property
     def tools(self) -> Path:
         return self.base / "tools"
+
+    @property
+    def floor(self) -> Path:
+        """What holds compiles to older systems."""
+        return self.tools / "floor"
 
     @property
     def python(self) -> Path:

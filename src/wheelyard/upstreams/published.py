@@ -50,12 +50,14 @@ class IndexReader:
         settings: IndexSettings,
         memory: Path,
         trusting: bool = False,
+        must_exist: bool = False,
     ) -> None:
         self.url = f"{url.rstrip('/')}/"
         self._session = session
         self._settings = settings
         self._memory = memory / f"{hashlib.sha256(self.url.encode()).hexdigest()[:16]}.json"
         self._trusting = trusting
+        self._must_exist = must_exist
 
     def read(self, names: Iterable[NormalizedName], *, known: Mapping[str, str]) -> Published:
         """Return what the index says of these projects; an index that is none is an error.
@@ -67,6 +69,9 @@ class IndexReader:
         wheels: dict[NormalizedName, tuple[PublishedWheel, ...]] = {}
         unknown: dict[NormalizedName, str] = {}
         for name in sorted(set(names)):
+            if self._must_exist and name not in listed:
+                wheels[name] = ()  # who only takes what there is has no use for a second opinion
+                continue
             try:
                 found = self._project(name, is_listed=name in listed)
                 self._hold_against(found, seen.get(name, {}), known)
@@ -83,16 +88,20 @@ class IndexReader:
         try:
             return self._either("", json_of=_projects_of_json, html_of=_projects_of_html)
         except NotThereError as error:
-            if self._trusting:
+            if self._trusting and not self._must_exist:
                 return frozenset()
-            msg = (
-                f"There is no index at {mask_url(self.url)}, so nobody knows what exists, and "
-                "nothing is planned. If nothing was published there yet, say so with "
-                f"--trust-index.\n{error}"
+            msg = f"There is no index at {mask_url(self.url)}"
+            msg += (
+                f". The URL of one ends as in .../simple/.\n{error}"
+                if self._must_exist
+                else ", so nobody knows what exists, and nothing is planned. If nothing was "
+                f"published there yet, say so with --trust-index.\n{error}"
             )
             raise FetchError(msg) from error
 
     def _project(self, name: NormalizedName, *, is_listed: bool) -> tuple[PublishedWheel, ...]:
+        if self._trusting and not is_listed:
+            return ()
         base = urljoin(self.url, f"{name}/")
         try:
             files = self._either(

@@ -20,6 +20,8 @@ from wheelyard.run import run
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from wheelyard.model.platform import PlatformFloor
+
 _ALIASES = {
     "manylinux_2_5": "manylinux1",
     "manylinux_2_12": "manylinux2010",
@@ -155,6 +157,12 @@ def is_excluded(soname: str, patterns: Iterable[str]) -> bool:
 def _policy(tag: str) -> tuple[int, int] | None:
     match = _POLICY.fullmatch(tag)
     return None if match is None else (int(match["major"]), int(match["minor"]))
+
+
+def is_above(tag: str, floor: PlatformFloor) -> bool:
+    """Whether a platform tag speaks of newer systems only, or of none that a policy knows."""
+    policies = [policy for one in tag.split(".") if (policy := _policy(one)) is not None]
+    return not policies or min(policies) > floor.glibc
 
 
 def _with_alias(tag: str) -> str:

@@ -16,6 +16,7 @@ from wheelyard.machine.memory import oom_kills
 from wheelyard.toolchain.compile_cache import (
     CacheStatistics,
 )
+from wheelyard.toolchain.floors import LIBRARIES
 from wheelyard.toolchain.kept_units import explain_misses, found_units, keep_units, read_units
 from wheelyard.toolchain.preflight import header_folders
 from wheelyard.toolchain.rooms import build_rooms, python_environment
@@ -95,6 +96,11 @@ class BuildRequest:
         )
 
 
+def object_folders(work: Path) -> tuple[Path, ...]:
+    """Return where a build leaves its object files, until its folder goes."""
+    return work / "build" / "objects", work / "source"
+
+
 def build_wheel(
     patched: PatchedSource,
     request: BuildRequest,
@@ -104,7 +110,7 @@ def build_wheel(
     """Run the build child and return the one wheel that it left, and what its cache did."""
     places = Places(base=request.toolchain.sandbox.base)
     started = time.monotonic()
-    output = run_build(patched, request, places, on_step=on_step)
+    output = run_build(patched, request, places, wheels=places.build / "dist", on_step=on_step)
     seconds = time.monotonic() - started
     wheel, sha256 = _only_wheel(output, request)
     built = BuiltWheel(
@@ -123,11 +129,13 @@ def run_build(
     places: Places,
     *,
     variables: Mapping[str, str] | None = None,
+    wheels: Path | None = None,
     on_step: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Path:
     """Run the build child to its end and return the folder that it wrote to.
 
-    ``variables`` are set beside those of every build.
+    ``variables`` are set beside those of every build; ``wheels`` is where it has to leave a wheel,
+    if it has to.
     """
     sandbox = request.toolchain.sandbox
     output = _prepare(request, places)
@@ -141,6 +149,7 @@ def run_build(
                 cwd=places.source,
                 log_path=request.log_path,
                 on_line=_step_reader(on_step),
+                wheels=wheels,
             )
         )
     except ProcessError as error:
@@ -264,8 +273,10 @@ def build_environment(request: BuildRequest, places: Places) -> dict[str, str]:
     """Return the whole environment of the build child, in paths of the sandbox."""
     toolchain = request.toolchain
     job = request.job
-    compilers = _compilers(toolchain.compiler.path)
+    compilers = _compilers(toolchain)
     includes = [str(places.toolkit / "include" / "cccl"), *_torch_headers(toolchain, places)]
+    if toolchain.held_to is not None:
+        includes.insert(0, str(places.floor / "include"))
     libraries = [places.base / "links", places.toolkit / "lib64", places.toolkit / "lib64/stubs"]
     environment = {
         **python_environment(places, compilers[0].parent),
@@ -304,6 +315,8 @@ def build_environment(request: BuildRequest, places: Places) -> dict[str, str]:
         environment |= request.compile_cache.variables(places, compilers=identity)
     if request.admission is not None:
         environment |= request.admission.variables(job, inside=places.budget)
+    if toolchain.held_to is not None:
+        environment["WHEELYARD_FLOOR"] = str(places.floor / LIBRARIES)
     if job.lineinfo:
         environment["WHEELYARD_LINEINFO"] = "1"
     return environment | dict(job.version.build.environment)
@@ -331,11 +344,13 @@ def gencode_flags(gpu_archs: tuple[GpuArch, ...]) -> str:
     return " ".join(flags)
 
 
-def _compilers(gxx: Path) -> tuple[Path, Path]:
+def _compilers(toolchain: Toolchain) -> tuple[Path, Path]:
     """Return the C++ compiler and the C compiler of the same family and version."""
+    gxx = toolchain.compiler.path
+    is_here = toolchain.interpreter.container_libc is None
     names = (("clang++", "clang"), ("g++", "gcc"), ("c++", "cc"))
     siblings = (gxx.with_name(gxx.name.replace(cxx, cc)) for cxx, cc in names if cxx in gxx.name)
-    return gxx, next((path for path in siblings if path.exists()), gxx)
+    return gxx, next((path for path in siblings if not is_here or path.exists()), gxx)
 
 
 def _torch_headers(toolchain: Toolchain, places: Places) -> list[str]:

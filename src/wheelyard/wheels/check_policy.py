@@ -5,29 +5,29 @@ from __future__ import annotations
 import dataclasses
 import re
 import struct
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from wheelyard.model.cell import MACHINES
 from wheelyard.model.known_libraries import bringer
-from wheelyard.wheels.check_labels import promised_glibc
-from wheelyard.wheels.findings import Finding, FindingKind, Severity
-from wheelyard.wheels.policies import (
+from wheelyard.model.policies import (
     distributions_with,
     first_distributions,
     glibc_number,
     oldest_policy_with,
     policy_for,
 )
+from wheelyard.wheels.check_labels import promised_glibc
+from wheelyard.wheels.excess import Excess, find_excess, needed_versions, own_libraries
+from wheelyard.wheels.findings import Finding, FindingKind, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from wheelyard.abi.elf import ElfFile
     from wheelyard.model.cell import Machine
+    from wheelyard.model.policies import Policy
     from wheelyard.wheels.check_binaries import Binary
     from wheelyard.wheels.labels import Labels
-    from wheelyard.wheels.policies import Policy
 
 _LOADERS: Final = re.compile(r"ld-linux-.+|ld64\.so\.\d|linux-vdso\.so\.1")
 _PYTHON: Final = re.compile(r"libpython\d.*")
@@ -52,30 +52,6 @@ class _Promise:
         return f"manylinux_{self.glibc[0]}_{self.glibc[1]}_{self.machine}"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class _Excess:
-    """A symbol version that is asked for and not promised."""
-
-    binary: Binary
-    library: str
-    version: str
-
-    @property
-    def set_name(self) -> str:
-        return self.version.partition("_")[0]
-
-    @property
-    def rank(self) -> tuple[bool, tuple[int, ...]]:
-        """Sorts the version that fewest systems have last; words are newer than any number."""
-        digits = tuple(int(part) for part in re.findall(r"\d{1,9}", self.version))
-        return not re.fullmatch(r"\w+?_[\d.]+", self.version), digits
-
-    @property
-    def symbols(self) -> tuple[str, ...]:
-        found = self.binary.elf.undefined_symbols()
-        return tuple(sorted(one.name for one in found if one.version == self.version))
-
-
 def policy_findings(
     binaries: Iterable[Binary], labels: Labels, *, severity: Severity
 ) -> Iterator[Finding]:
@@ -83,7 +59,7 @@ def policy_findings(
     binaries = tuple(binaries)
     if not binaries:
         return
-    own = _own_libraries(binaries)
+    own = own_libraries(binaries)
     yield from _unjudged(labels)
     yield from _musl_findings(binaries, labels)
     for machine in MACHINES:
@@ -110,11 +86,6 @@ def _promise(labels: Labels, machine: Machine) -> _Promise | None:
         return None
     oldest = min(promises)
     return _Promise(machine=machine, glibc=oldest, policy=policy_for(oldest, machine))
-
-
-def _own_libraries(binaries: Iterable[Binary]) -> frozenset[str]:
-    names = {PurePosixPath(binary.member).name for binary in binaries}
-    return frozenset(names | {binary.elf.soname for binary in binaries if binary.elf.soname})
 
 
 def _musl_findings(binaries: Sequence[Binary], labels: Labels) -> Iterator[Finding]:
@@ -149,7 +120,7 @@ def _unpromising(
     """Say what systems a wheel runs on whose tag leaves that open."""
     if f"linux_{machine}" not in {tag.platform for tag in labels.tags}:
         return
-    versions = {version for one in binaries for _, version in _needed_versions(one.elf, own)}
+    versions = {version for one in binaries for _, version in needed_versions(one.elf, own)}
     numbers = [number for version in versions if (number := glibc_number(version))]
     policy = oldest_policy_with(versions, machine)
     if numbers:
@@ -165,23 +136,13 @@ def _unpromising(
         )
 
 
-def _needed_versions(elf: ElfFile, own: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """Yield library and symbol version, for libraries that the wheel does not bring."""
-    for library, versions in elf.version_needs.items():
-        if library not in own:
-            yield from ((library, version) for version in versions)
-
-
 def _version_findings(
     binaries: Sequence[Binary], promise: _Promise, own: frozenset[str], severity: Severity
 ) -> Iterator[Finding]:
     """Yield one finding for each set of versions, about the file that needs the newest one."""
-    sets: dict[str, list[_Excess]] = {}
-    for binary in binaries:
-        for library, version in _needed_versions(binary.elf, own):
-            if not promise.policy.has_version(version, glibc=promise.glibc):
-                excess = _Excess(binary=binary, library=library, version=version)
-                sets.setdefault(excess.set_name, []).append(excess)
+    sets: dict[str, list[Excess]] = {}
+    for excess in find_excess(binaries, promise.policy, glibc=promise.glibc, own=own):
+        sets.setdefault(excess.set_name, []).append(excess)
     versions = {one.version for found in sets.values() for one in found}
     policy = oldest_policy_with(versions, promise.machine)
     for _, found in sorted(sets.items()):
@@ -196,7 +157,7 @@ def _version_findings(
         )
 
 
-def _what_is_needed(worst: _Excess, promise: _Promise) -> str:
+def _what_is_needed(worst: Excess, promise: _Promise) -> str:
     member, symbols = worst.binary.member, _counted(worst.symbols)
     glibc = glibc_number(worst.version) or _introduced(worst.version, promise.machine)
     if worst.set_name != "GLIBC":
@@ -231,7 +192,7 @@ def _what_to_do(policy: Policy | None, machine: Machine) -> str:
     return f"{policy.name}_{machine} would be true; else build it on an older distribution"
 
 
-def _detail(excess: _Excess) -> str:
+def _detail(excess: Excess) -> str:
     return f"{excess.version} in {excess.binary.member}: {_counted(excess.symbols)}"
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from wheelyard.model.cell import MACHINES
 from wheelyard.model.known_libraries import bringer
+from wheelyard.model.policies import manylinux_policies
 from wheelyard.wheels.findings import Finding, FindingKind, Severity
-from wheelyard.wheels.policies import manylinux_policies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

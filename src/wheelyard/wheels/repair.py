@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from wheelyard.errors import ProcessError, RepairError
 from wheelyard.files import file_sha256
+from wheelyard.model.matrix import parse_machine
 from wheelyard.model.metadata import parse_core_metadata, parse_record
 from wheelyard.run import run
 from wheelyard.wheels.audit import (
     auditwheel_path,
+    is_above,
     is_excluded,
     is_misled,
     last_words,
@@ -21,6 +23,7 @@ from wheelyard.wheels.audit import (
     show_wheel,
     tool_environment,
 )
+from wheelyard.wheels.excess import refuse_above
 from wheelyard.wheels.stamp import member_names, read_dist_info, stamp_wheel
 from wheelyard.wheels.values import RepairedWheel
 
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
     from packaging.version import Version
 
+    from wheelyard.model.platform import PlatformFloor
+    from wheelyard.wheels.audit import Audit
     from wheelyard.wheels.values import AdoptedWheel, BuiltWheel
 
 EXCLUDES = (
@@ -65,13 +70,16 @@ def repair_wheel(
     torch_requirement: Requirement | None,
     build_tag: str | None,
     env: Mapping[str, str],
+    floor: PlatformFloor | None = None,
+    object_folders: Sequence[Path] = (),
     excludes: Sequence[str] = (),
     extra_files: Mapping[str, bytes] | None = None,
 ) -> RepairedWheel:
     """Write the wheel into the folder ``destination``, with its identity, fit for an index.
 
     auditwheel rewrites it only where a library has to be grafted: otherwise all that its
-    ``repair`` does is to change the tags, which the stamp does as well.
+    ``repair`` does is to change the tags, which the stamp does as well. A wheel that needs newer
+    systems than the ``floor`` is refused; ``object_folders`` are where its build compiled.
     """
     patterns = (*EXCLUDES, *excludes)
     stamp = functools.partial(
@@ -83,7 +91,13 @@ def repair_wheel(
     with tempfile.TemporaryDirectory(prefix=".repair-", dir=destination) as folder:
         scratch = Path(folder)
         audit = show_wheel(built.path, env=env, scratch=scratch)
-        platform_tag = None if is_misled(audit, patterns) else lowest_platform_tag(audit, patterns)
+        refuse = functools.partial(
+            _refuse_above, floor, audit=audit, folders=object_folders, scratch=scratch
+        )
+        platform_tag = None
+        if not is_misled(audit, patterns):
+            refuse(built.path, audit.symbols_tag)
+            platform_tag = lowest_platform_tag(audit, patterns)
         wheel = built.path
         grafted: tuple[str, ...] = ()
         if platform_tag is None:
@@ -92,6 +106,7 @@ def repair_wheel(
             grafted = _refuse_excluded(linux, wheel, patterns)
             platform_tag = wheel.stem.rpartition("-")[2]
             audit = show_wheel(wheel, env=env, scratch=scratch)
+        refuse(wheel, platform_tag)
         path = stamp(
             wheel, destination=destination, platform_tag=platform_tag, extra_files=extra_files
         )
@@ -104,6 +119,20 @@ def repair_wheel(
         grafted_libraries=grafted,
         policy_symbols=audit.newest_symbols,
     )
+
+
+def _refuse_above(
+    floor: PlatformFloor | None,
+    wheel: Path,
+    tag: str,
+    *,
+    audit: Audit,
+    folders: Sequence[Path],
+    scratch: Path,
+) -> None:
+    if floor is not None and is_above(tag, floor):
+        machine = parse_machine(audit.machine)
+        refuse_above(floor, wheel, machine=machine, object_folders=folders, scratch=scratch)
 
 
 def _graft(

@@ -91,7 +91,7 @@ def _install(checked: CheckedWheel, request: SmokeRequest, packages: Path) -> No
     command = [uv.find_uv_bin(), "pip", "install", "--no-deps", "--require-hashes", "--offline"]
     # no cache: this index lives as long as this job, and another job may serve the same name
     command += ["--no-cache", "--no-config", "--default-index", request.staging_url]
-    command += ["--python", str(request.toolchain.interpreter.executable)]
+    command += request.toolchain.interpreter.installing
     command += ["--target", str(packages), "--requirements", str(listing)]
     try:
         run(command, env=_without_indexes(request.uv_env), log_path=request.log_path)

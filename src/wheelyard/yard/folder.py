@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wheelyard.errors import YardError
-from wheelyard.files import PART, disk_errors, file_sha256, replace_file
+from wheelyard.files import PART, disk_errors, file_sha256, make_folder, replace_file
 from wheelyard.locking import held
 from wheelyard.model.decode import UNREADABLE
 from wheelyard.model.index_entry import IndexEntry, read_entry
@@ -28,6 +28,7 @@ WRITERS = "store"
 PROVENANCE = ".provenance"
 """Ends the name of the attestations (PEP 740) of the wheel beside it."""
 
+_MARKER = "yard.json"
 _FOLDERS = frozenset({"index", "locks", "logs", "probes", "records", "reports", "wheels", "yanks"})
 _RECORD = ".whl.json"
 
@@ -126,24 +127,35 @@ class Yard:
             )
 
     def entries(self, filenames: Collection[str]) -> Iterator[IndexEntry]:
-        """Yield what an index knows of these wheels; their files are not looked at."""
+        """Yield what an index knows of these wheels; their files are not looked at.
+
+        What another process removes meanwhile is left out.
+        """
         yanked, signed = self._names_in("yanks"), self._signed()
         for filename in filenames:
             path = self.record_path(filename)
-            entry = read_entry(path.read_bytes(), origin=str(path))
+            try:
+                entry = read_entry(path.read_bytes(), origin=str(path))
+            except FileNotFoundError:
+                continue
             if entry.filename != filename:
                 raise _misnamed(path, entry.filename)
             changes: dict[str, object] = {}
-            if f"{filename}.json" in yanked:
-                changes["yanked"] = self.yank(filename).reason
+            yank = self.yank(filename) if f"{filename}.json" in yanked else None
+            if yank is not None:
+                changes["yanked"] = yank.reason
             if filename in signed:
-                changes["provenance_sha256"] = file_sha256(self.provenance_path(filename))
+                with contextlib.suppress(FileNotFoundError):
+                    changes["provenance_sha256"] = file_sha256(self.provenance_path(filename))
             yield msgspec.structs.replace(entry, **changes) if changes else entry
 
-    def yank(self, filename: str) -> Yank:
-        """Return why a wheel is yanked."""
+    def yank(self, filename: str) -> Yank | None:
+        """Return why a wheel is yanked, if it is."""
         path = self.yank_path(filename)
-        return Yank.from_json(path.read_bytes(), origin=str(path))
+        try:
+            return Yank.from_json(path.read_bytes(), origin=str(path))
+        except FileNotFoundError:
+            return None
 
     def _names_in(self, folder: str) -> frozenset[str]:
         try:
@@ -216,7 +228,9 @@ class Yard:
 
     def _record_texts(self) -> Iterator[tuple[Path, bytes]]:
         for path in sorted(self.records_dir.glob("*.whl.json")):
-            if not path.name.startswith(PART):
+            if path.name.startswith(PART):
+                continue
+            with contextlib.suppress(FileNotFoundError):
                 yield path, path.read_bytes()
 
 
@@ -229,7 +243,7 @@ def record_places(wheel: Path) -> tuple[Path, Path]:
 def open_yard(path: Path, *, create: bool = True) -> Yard:
     """Return the yard in the folder ``path``, made there if it is new and ``create`` is set."""
     yard = Yard(path)
-    marker = path / "yard.json"
+    marker = path / _MARKER
     if marker.exists():
         _refuse_other_format(marker)
         return yard
@@ -237,7 +251,7 @@ def open_yard(path: Path, *, create: bool = True) -> Yard:
         msg = f"There is no yard in {path}. Build a wheel first, or name its folder with --yard."
         raise YardError(msg)
     with disk_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         _refuse_foreign_folder(path)
         with yard.lock(WRITERS):
             if not marker.exists():
@@ -260,11 +274,11 @@ def _refuse_other_format(marker: Path) -> None:
 
 
 def _refuse_foreign_folder(path: Path) -> None:
-    """A yard begins in an empty folder, or in what is left of a yard cut off in its beginning."""
+    """A yard begins in an empty folder, or in one that somebody else begins or began to fill."""
     foreign = sorted(
         entry.name
         for entry in path.iterdir()
-        if entry.name not in _FOLDERS and not entry.name.startswith(PART)
+        if entry.name not in {*_FOLDERS, _MARKER} and not entry.name.startswith(PART)
     )
     if foreign:
         msg = (

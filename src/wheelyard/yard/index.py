@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import logging
 from typing import TYPE_CHECKING, Final
@@ -23,7 +24,7 @@ from wheelyard.yard.folder import PROVENANCE
 from wheelyard.yard.sums import SUMS_NAME, change_sums
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from wheelyard.model.index_entry import IndexEntry
@@ -70,14 +71,26 @@ def update_index(yard: Yard, filenames: Collection[str]) -> IndexSummary:
     somebody who was cut off.
     """
     with disk_errors(yard.path), yard.lock("index"):
-        names = yard.record_names()
-        now = _count(names)
-        state = _read_state(yard.index_dir / STATE_NAME)
-        if state is None:
-            return _Writing(yard, names, now).write(projects=None)
-        changed = {name for name in {*now, *state.records} if now[name] != state.records.get(name)}
-        projects = {_distribution(filename) for filename in filenames} | changed
-        return _Writing(yard, names, now).write(projects=projects)
+        return _update(yard, yard.record_names(), filenames)
+
+
+@contextlib.contextmanager
+def index_without(yard: Yard, filenames: Collection[str]) -> Iterator[None]:
+    """Let no page name these wheels while the block takes them away."""
+    with disk_errors(yard.path), yard.lock("index"):
+        names = [name for name in yard.record_names() if name not in set(filenames)]
+        _update(yard, names, filenames)
+        yield
+
+
+def _update(yard: Yard, names: list[str], filenames: Collection[str]) -> IndexSummary:
+    now = _count(names)
+    state = _read_state(yard.index_dir / STATE_NAME)
+    if state is None:
+        return _Writing(yard, names, now).write(projects=None)
+    changed = {name for name in {*now, *state.records} if now[name] != state.records.get(name)}
+    projects = {_distribution(filename) for filename in filenames} | changed
+    return _Writing(yard, names, now).write(projects=projects)
 
 
 class _Writing:
@@ -144,7 +157,8 @@ class _Writing:
             root = folder.relative_to(self._folder).as_posix()
             there = {page.parent.name for page in folder.glob(f"*/{HTML_NAME}")}
             others = {name for name in there if name.replace("-", "_") not in projects}
-            if there != others or root in listed:
+            # of an index that lost its last project a kill may have left the lists
+            if there != others or root in listed or not there:
                 listed[root] = others | listed.get(root, set())
         return listed
 

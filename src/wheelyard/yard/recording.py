@@ -20,6 +20,7 @@ from wheelyard.model.record import (
     build_digest,
     machine_label,
 )
+from wheelyard.toolchain.containers import ContainerSandbox
 from wheelyard.wheels.stamp import read_dist_info
 from wheelyard.wheels.values import AdoptedWheel
 
@@ -142,8 +143,16 @@ def _contributed(made: Made) -> dict[str, str]:
     if isinstance(made.origin, Compiled):
         toolchain = made.origin.toolchain
         contributed["compiler"] = _compiler(toolchain)
+        if container := _container(toolchain):
+            contributed["container"] = container
         contributed["toolkit"] = f"{toolchain.toolkit.provider} {toolchain.toolkit.digest}"
     return contributed
+
+
+def _container(toolchain: Toolchain) -> str:
+    """Name the image that was compiled in, if it was one."""
+    sandbox = toolchain.sandbox
+    return str(sandbox.image) if isinstance(sandbox, ContainerSandbox) else ""
 
 
 def _compiler(toolchain: Toolchain) -> str:
@@ -168,6 +177,7 @@ def _record_build(compiled: Compiled) -> Built:
         tree_sha256=patched.digest.removeprefix("sha256:"),
         patches=_patches(patched),
         compiler=_compiler(compiled.toolchain),
+        container=_container(compiled.toolchain),
         toolkit=RecordedToolkit(provider=toolkit.provider, version=str(toolkit.cuda)),
         build=RecordedBuild(
             seconds=round(built.seconds, 3),

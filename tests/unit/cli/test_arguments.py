@@ -13,9 +13,10 @@ from wheelyard.cli.arguments import LEVELS, make_parser
 from wheelyard.model.record import TestLevel
 
 COMMANDS = (
-    *("accept", "adopt", "build", "check", "clean", "doctor", "explain", "fetch", "fill", "import"),
-    *("index", "lint", "list", "log", "matrix", "page", "plan", "probe", "prune", "publish"),
-    *("remove", "schema", "show", "smoke", "update", "verify", "yank"),
+    *("accept", "adopt", "build", "bundle", "check", "clean", "doctor", "explain", "fetch", "fill"),
+    *("find", "get", "import", "index", "install", "lint", "list", "log", "matrix", "page", "plan"),
+    *("probe", "prune", "publish", "remove", "schema", "show", "smoke", "uninstall", "update"),
+    *("verify", "yank"),
 )
 
 

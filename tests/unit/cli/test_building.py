@@ -131,6 +131,18 @@ def test_missing_interpreter_is_told_with_how_to_get_one(
     assert _is_empty(probe_farm / "yard")
 
 
+def test_toolkit_of_an_image_wants_an_image(build: Run) -> None:
+    done = build("probe", *CELL, "--toolkit", "image")
+    assert done.returncode == 2
+    assert "name its image with --container" in done.stderr
+
+
+def test_container_excludes_a_sandbox_and_the_torch_of_this_machine(build: Run) -> None:
+    done = build("probe", *CELL, "--container", "image", "--sandbox", "none")
+    assert done.returncode == 2
+    assert "has a system of its own: leave out --sandbox or --container" in done.stderr
+
+
 def test_missing_compiler_is_told_with_how_to_get_one(
     build: Run, probe_farm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,11 +212,18 @@ def foreign_python(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def build_foreign(
-    build: Run, fake_machine: Path, foreign_python: Path, running_python: PythonVersion
+    build: Run,
+    fake_machine: Path,
+    foreign_python: Path,
+    probe_farm: Path,
+    running_python: PythonVersion,
 ) -> Callable[..., CompletedProcess[str]]:
     """Return a function that builds against the torch of nothing, without namespaces."""
     if shutil.which("git") is None:
         pytest.skip("there is no git")
+    # a compiler of nothing makes no libraries of an older system
+    with (probe_farm / "matrix.toml").open("a", encoding="utf-8") as matrix:
+        matrix.write('\n[toolchain]\nplatform = "manylinux_2_99"\n')
 
     def run(*words: str) -> CompletedProcess[str]:
         return build("probe", "--env", foreign_python, "--sandbox", "none", *words)

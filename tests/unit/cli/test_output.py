@@ -35,7 +35,13 @@ def test_lines_are_printed_one_by_one(capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.04, "0.0 s"), (4.21, "4.2 s"), (60, "1 min 0 s"), (358.9, "5 min 58 s")],
+    [
+        (0.04, "0.0 s"),
+        (4.21, "4.2 s"),
+        (60, "1 min 0 s"),
+        (358.9, "5 min 58 s"),
+        (98765, "27 h 26 min"),
+    ],
 )
 def test_durations_are_told_in_people_s_units(seconds: float, text: str) -> None:
     assert readable_seconds(seconds) == text

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wheelyard.doctor.report import Line, diagnose, to_json, to_text
+from wheelyard.doctor.line import Line
+from wheelyard.doctor.report import diagnose, to_json, to_text
 
 if TYPE_CHECKING:
     from pathlib import Path

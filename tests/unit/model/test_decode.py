@@ -43,7 +43,9 @@ def test_unknown_key_is_named_with_its_place_and_the_nearest_valid_key(
 
 def test_unknown_key_that_resembles_nothing_gets_all_valid_keys(recipe_text: str) -> None:
     message = _refusal(recipe_text.replace("[build]", "[build]\nxyzzy = 1"))
-    expected = "Known: requires, environment, memory-per-job, effort, probe. - at `$.build`"
+    expected = (
+        "Known: requires, environment, memory-per-job, platform, effort, probe. - at `$.build`"
+    )
     assert expected in message
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import TYPE_CHECKING
+
 import pytest
 
 from wheelyard.errors import InputFileError, UsageError
 from wheelyard.model.decode import decode_table
 from wheelyard.model.matrix import Matrix, parse_machine, parse_matrix
+from wheelyard.model.platform import PlatformFloor
 from wheelyard.model.recipe_file import MatrixFile
+
+if TYPE_CHECKING:
+    from wheelyard.model.recipe import Recipe
 
 MORE = """
 [[exclude]]
@@ -87,6 +94,22 @@ def test_exclusion_tells_free_threaded_pythons_from_their_siblings(matrix_text: 
 def test_farm_may_insist_on_a_compiler(matrix_text: str) -> None:
     assert _parse(matrix_text).gcc_major is None
     assert _parse(matrix_text + MORE).gcc_major == 12
+
+
+def test_wheels_load_on_what_torch_loads_on_unless_the_farm_says_otherwise(
+    matrix_text: str, probe: Recipe
+) -> None:
+    version = probe.version(None)
+    assert str(_parse(matrix_text).floor_of(version)) == "manylinux_2_28"
+    other = _parse(f'{matrix_text}\n[toolchain]\nplatform = "manylinux_2_34"\n')
+    assert str(other.floor_of(version)) == "manylinux_2_34"
+
+
+def test_recipe_may_be_for_newer_systems_than_the_farm(matrix_text: str, probe: Recipe) -> None:
+    version = probe.version(None)
+    build = dataclasses.replace(version.build, floor=PlatformFloor.parse("manylinux_2_35"))
+    floor = _parse(matrix_text).floor_of(dataclasses.replace(version, build=build))
+    assert str(floor) == "manylinux_2_35"
 
 
 def test_machine_that_is_nearly_right_gets_the_right_name() -> None:

@@ -247,6 +247,17 @@ def test_contents_of_a_version_replace_those_of_the_recipe(
     assert usual.top_levels == {"probe", "probe_cuda"}
 
 
+def test_platform_of_a_recipe_is_a_manylinux_policy(
+    parse_text: Callable[[str], Recipe], recipe_text: str
+) -> None:
+    line = "memory-per-job = 2.0\n"
+    text = recipe_text.replace(line, f'{line}platform = "manylinux_2_34"\n')
+    assert str(parse_text(text).version(None).build.floor) == "manylinux_2_34"
+    assert parse_text(recipe_text).version(None).build.floor is None
+    with pytest.raises(InputFileError, match=r"at `\$\.build\.platform`"):
+        parse_text(text.replace("manylinux_2_34", "RHEL 9"))
+
+
 def test_memory_per_job_is_given_in_gibibytes(probe: Recipe) -> None:
     assert probe.version(None).build.memory_per_job == 2 * 2**30
 

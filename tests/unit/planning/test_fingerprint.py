@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import pytest
 
+from wheelyard.model.platform import DEFAULT_FLOOR, PlatformFloor
 from wheelyard.planning.fingerprint import (
     PlanFingerprint,
     adopted_fingerprint,
@@ -28,10 +29,18 @@ class Files(TypedDict, total=False):
     locks: Mapping[str, str]
     folder_digest: str | None
     gcc_major: int | None
+    floor: PlatformFloor
+    container: str | None
 
 
 def _digest(job: Job, **files: Unpack[Files]) -> PlanFingerprint:
-    given: Files = {"patches": PATCHES, "locks": LOCKS, "folder_digest": "e" * 64, "gcc_major": 12}
+    given: Files = {
+        "patches": PATCHES,
+        "locks": LOCKS,
+        "folder_digest": "e" * 64,
+        "gcc_major": 12,
+        "floor": DEFAULT_FLOOR,
+    }
     return plan_fingerprint(job, **(given | files))
 
 
@@ -39,7 +48,7 @@ def test_fingerprint_of_a_fixed_job_never_changes(make_probe_job: Callable[..., 
     # If this fails, every wheel of every yard has become stale. When that is meant, because
     # other bytes are built now, raise BUILD_FORMAT; when it is not, undo what changed.
     assert _digest(make_probe_job()).sha256 == (
-        "12b082cd70c24a84feb8094d0d2ff4ed7abef18ea44e5f04c50f8590d78da15a"
+        "90c980a00ef22123b23c763fd3397b4d3addfe405613d40e4a49cacc3034b3b7"
     )
 
 
@@ -102,6 +111,8 @@ def test_fingerprint_follows_the_cell(
         pytest.param(Files(folder_digest=None), id="no-folder"),
         pytest.param(Files(gcc_major=13), id="compiler-major"),
         pytest.param(Files(gcc_major=None), id="any-compiler"),
+        pytest.param(Files(floor=PlatformFloor(glibc=(2, 34))), id="platform"),
+        pytest.param(Files(container=f"image@sha256:{'a' * 64}"), id="container"),
     ],
 )
 def test_fingerprint_follows_files_and_compiler(

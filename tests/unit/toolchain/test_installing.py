@@ -28,7 +28,7 @@ def install(
         install_locked(
             text,
             target=target,
-            python=interpreter.executable,
+            interpreter=interpreter,
             env=uv_env,
             scratch=tmp_path,
             log_path=tmp_path / "log",

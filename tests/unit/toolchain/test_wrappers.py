@@ -60,6 +60,22 @@ def call(fakes: Path) -> Callable[..., list[str]]:
     return run
 
 
+def test_what_links_takes_the_libraries_of_the_floor_first(
+    call: Callable[..., list[str]],
+) -> None:
+    words = ("-shared", "a.o", "-L/usr/lib", "-o", "a.so")
+    found = call("host-compiler.sh", "g++", *words, WHEELYARD_FLOOR="/wy/floor")
+    assert found == ["sccache [bin/g++-12] [-L/wy/floor] [-shared] [a.o] [-L/usr/lib] [-o] [a.so]"]
+
+
+@pytest.mark.parametrize("option", ["-c", "-E", "-S", "-M", "-nostdlib"])
+def test_what_does_not_link_is_called_as_it_was(
+    call: Callable[..., list[str]], option: str
+) -> None:
+    with_floor = call("host-compiler.sh", "g++", option, "a.cc", WHEELYARD_FLOOR="/wy/floor")
+    assert with_floor == call("host-compiler.sh", "g++", option, "a.cc")
+
+
 @pytest.fixture
 def nvcc(call: Callable[..., list[str]]) -> Callable[..., list[str]]:
     def run(*arguments: str, **variables: str) -> list[str]:

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from wheelyard.errors import RepairError
+from wheelyard.model.platform import PlatformFloor
 from wheelyard.wheels.repair import repair_wheel
 from wheelyard.wheels.stamp import member_names, read_dist_info
 from wheelyard.wheels.values import BuiltWheel, RepairedWheel
@@ -41,6 +42,7 @@ class Bench:
         version: Version = VERSION,
         destination: str = "out",
         source: str = "",
+        floor: str = "",
     ) -> RepairedWheel:
         for number, name in enumerate(needs):
             self.compile_library(name, source or f"int part{number}(void) {{ return 1; }}\n")
@@ -60,6 +62,7 @@ class Bench:
             build_tag=None,
             env=env,
             excludes=excludes,
+            floor=PlatformFloor.parse(floor) if floor else None,
         )
 
 
@@ -68,6 +71,16 @@ def bench(
     compile_library: Callable[..., bytes], write_wheel: Callable[..., Path], tmp_path: Path
 ) -> Bench:
     return Bench(compile_library=compile_library, write_wheel=write_wheel, folder=tmp_path)
+
+
+def test_wheel_at_its_floor_is_repaired(bench: Bench) -> None:
+    assert bench.repair(floor="manylinux_2_28").platform_tag
+
+
+def test_wheel_above_its_floor_is_refused(bench: Bench) -> None:
+    number = "1" if MACHINE == "x86_64" else "16"
+    with pytest.raises(RepairError, match=rf"needs newer systems than manylinux_2_{number},.*"):
+        bench.repair(floor=f"manylinux_2_{number}")
 
 
 def test_torch_and_cuda_stay_outside_and_the_tag_is_earned(bench: Bench) -> None:

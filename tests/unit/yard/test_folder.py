@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -179,7 +180,9 @@ def test_lock_of_a_killed_process_is_free_and_waiting_is_said(
     with caplog.at_level(logging.INFO), yard.lock("job"):
         assert f"process {holder.pid}" in caplog.text
         assert "job" in caplog.text
-        assert (yard.path / "locks" / "job.lock").read_text() == f"{os.getpid()}\n"
+        assert (
+            yard.path / "locks" / "job.lock"
+        ).read_text() == f"{os.getpid()} on {platform.node()}\n"
     killer.join()
     holder.communicate()
     with yard.lock("job"):

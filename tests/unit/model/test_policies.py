@@ -11,7 +11,7 @@ from auditwheel.libc import Libc  # type: ignore[import-untyped]
 from auditwheel.policy import WheelPolicies  # type: ignore[import-untyped]
 
 from wheelyard.model.cell import MACHINES
-from wheelyard.wheels.policies import (
+from wheelyard.model.policies import (
     distributions_with,
     first_distributions,
     glibc_number,
