@@ -25,7 +25,7 @@ def main(words: list[str] | None = None) -> int:
         _run(arguments, os.environ)
         sys.stdout.flush()
     except WheelyardError as error:
-        sys.stderr.write(f"wheelyard: {error}\n")
+        sys.stderr.write(f"wheelyard: {log.printable(str(error))}\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("wheelyard: interrupted; run the same command again to go on\n")
@@ -34,7 +34,9 @@ def main(words: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        sys.stderr.write(f"wheelyard: {error}. Check the disk and the folder's owner.\n")
+        sys.stderr.write(
+            f"wheelyard: {log.printable(str(error))}. Check the disk and the folder's owner.\n"
+        )
         return DiskError.exit_code
     return 0
 
