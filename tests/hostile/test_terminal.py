@@ -47,8 +47,7 @@ def test_no_line_of_ours_holds_a_command_for_the_terminal(
 
 
 def test_words_of_every_language_stay_as_they_are() -> None:
-    text = "naïve 数据
-	Ångström 💣"
+    text = "naïve 数据\n\tÅngström 💣"
     assert printable(text) == text
 
 
