@@ -72,7 +72,7 @@ def main(words: list[str] | None = None) -> int:
         _run(arguments, os.environ)
         sys.stdout.flush()
     except WheelyardError as error:
-        sys.stderr.write(f"wheelyard: {error}\n")
+        sys.stderr.write(f"wheelyard: {log.printable(str(error))}\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("wheelyard: interrupted; run the same command again to go on\n")
@@ -81,7 +81,7 @@ def main(words: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        sys.stderr.write(f"wheelyard: {describe_disk_error(error)}\n")
+        sys.stderr.write(f"wheelyard: {log.printable(describe_disk_error(error))}\n")
         return DiskError.exit_code
     return 0
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 TEXT_LIMIT = 64 << 20
 """Above what any report or list of a command holds."""
 
+_DEEPEST = 40
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -79,6 +80,21 @@ def list_left(folder: Path, name: str) -> list[str]:
             return sorted(os.listdir(handle))  # noqa: PTH208 - no path, but the folder itself
     except NotADirectoryError as error:
         raise _refused(folder / name, "no plain folder") from error
+
+
+def find_left(folder: Path, suffix: str) -> list[Path]:
+    """Return the plain files below ``folder`` whose names end so, as deep as anybody means them."""
+    found: list[Path] = []
+    waiting = [(os.fspath(folder), 0)] if folder.is_dir() else []
+    while waiting:
+        current, depth = waiting.pop()
+        with os.scandir(current) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting += [(entry.path, depth + 1)] if depth < _DEEPEST else []
+                elif entry.name.endswith(suffix) and entry.is_file(follow_symlinks=False):
+                    found.append(folder / os.path.relpath(entry.path, folder))
+    return sorted(found)
 
 
 @contextlib.contextmanager

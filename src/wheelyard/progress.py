@@ -8,6 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from wheelyard.log import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
@@ -216,4 +218,4 @@ class LiveProgress:
         pass
 
     def say(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(printable(text), highlight=False, soft_wrap=True)

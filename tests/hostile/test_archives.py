@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import os
@@ -18,6 +19,8 @@ from wheelyard.errors import IntegrityError
 from wheelyard.folders import remove_tree
 from wheelyard.network.remote_zip import RemoteZip
 from wheelyard.network.wheel_index import IndexWheel
+from wheelyard.shipping.installer.interpreter import unpack_interpreter
+from wheelyard.shipping.installer.problems import DamageError
 from wheelyard.sources.unpack import Limits, unpack
 
 if TYPE_CHECKING:
@@ -228,3 +231,26 @@ def test_mutated_wheel_that_streams_by_is_read_or_refused(tmp_path: Path, tally:
     for _ in range(MUTATIONS):
         archive.write_bytes(mutate(whole, chance))
         tally.meets(read)
+
+
+def test_interpreter_of_a_bundle_writes_nothing_through_its_links(
+    tmp_path: Path, tally: Tally
+) -> None:
+    # each link is within by its words; the second climbs by way of the first
+    archive = _write_tar(
+        tmp_path / "python.tar",
+        [
+            (_header("a/b/up", linkname="../..", **LINK), b""),
+            (_header("out", linkname="a/b/up/../outside", **LINK), b""),
+            (_header("out/escaped"), b"x"),
+        ],
+    )
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "python").mkdir()
+
+    def unpacked() -> None:
+        with contextlib.suppress(DamageError, OSError):
+            unpack_interpreter(archive, tmp_path / "python")
+
+    tally.meets(unpacked)
+    assert not list((tmp_path / "outside").iterdir())

@@ -15,6 +15,7 @@ import pytest
 
 from wheelyard.errors import BuildError, IntegrityError, SmokeTestError
 from wheelyard.folders import remove_tree
+from wheelyard.leavings import find_left
 from wheelyard.machine.namespaces import SandboxLevel
 from wheelyard.model.source import FolderSource
 from wheelyard.network.folder_store import FolderStore
@@ -23,6 +24,7 @@ from wheelyard.toolchain.compile_cache import NoCache
 from wheelyard.toolchain.sccache import Sccache, object_name
 from wheelyard.toolchain.shared_cache import SharedCache
 from wheelyard.wheels.build import BuildRequest, build_wheel
+from wheelyard.wheels.excess import find_origins
 from wheelyard.wheels.probe import read_units
 from wheelyard.wheels.smoke import _decode
 
@@ -288,6 +290,21 @@ def test_unit_of_a_probe_that_is_nonsense_is_refused(
     (tmp_path / "probe" / "compiled").write_text(f"{line}\n", encoding="ascii")
     error = tally.refuses(lambda: read_units(tmp_path), "which is no time")
     assert isinstance(error, BuildError)
+
+
+def test_objects_that_are_traps_are_no_objects(
+    ground: Ground, tmp_path: Path, tally: Tally
+) -> None:
+    traps = (
+        *("mkfifo a.o", "ln -s /dev/zero b.o", f"ln -s {tmp_path}/home/secret c.o", "mkdir d.o"),
+        *("echo junk >e.o", "ln -s . again", "mkdir -p deep/er && mkfifo deep/er/f.o"),
+    )
+    for _ in range(2):
+        tally.meets(lambda: ground.build("\n".join((GOOD, *traps))))
+        build = ground.request.work / "build"
+        assert tally.meets(lambda: find_origins({"memcpy"}, [build])) == {}  # noqa: B023
+        assert [path.name for path in find_left(build, ".o")] == ["e.o"]
+        remove_tree(ground.request.work)
 
 
 def test_build_without_a_cache_reads_nothing_of_it(ground: Ground, tally: Tally) -> None:

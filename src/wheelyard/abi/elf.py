@@ -162,15 +162,19 @@ class ElfFile:
 
     def object_undefined_symbols(self) -> Iterator[str]:
         """Yield what an object file leaves to the linker to find."""
+        text, seen = self._texts(0), 0
         for section in self._sections:
             if section[1] != _SHT_SYMTAB or section[6] >= len(self._sections):
                 continue
             names = self._sections[section[6]][4]
             size = section[5] - section[5] % _SYMBOL.size
+            seen += size
+            if seen > _LOAD_FACTOR * len(self._bytes.data):
+                self._bytes.refuse("it has the same symbols again and again")
             table = self._bytes.slice(section[4], size)
             for name, info, _, place, _, _ in _SYMBOL.iter_unpack(table):
                 if place == _SHN_UNDEF and name and info >> 4 in _STB_EXPORTED:
-                    yield self._bytes.text(names + name)
+                    yield text(names + name)
 
     def exported_symbols(self) -> Iterator[ExportedSymbol]:
         """Yield what the loader can find here, in the order of the symbol table.
@@ -275,10 +279,13 @@ class ElfFile:
         wanted |= {_DT_VERSYM, _DT_VERDEF, _DT_VERNEED}
         return {tag: self._offset(value) for tag, value in self._dynamic if tag in wanted}
 
-    def _texts(self) -> Callable[[int], str]:
-        """Return a reader of the string table that does not read the same part without end."""
+    def _texts(self, begin: int | None = None) -> Callable[[int], str]:
+        """Return a reader of texts that does not read the same part without end.
+
+        They lie in the string table, or where ``begin`` says.
+        """
         left = _TEXT_FACTOR * len(self._bytes.data) + _TEXT_ALWAYS
-        begin = self._tables.get(_DT_STRTAB, 0)
+        begin = self._tables.get(_DT_STRTAB, 0) if begin is None else begin
 
         def read(offset: int) -> str:
             nonlocal left

@@ -20,6 +20,7 @@ from wheelyard.errors import (
     UsageError,
     WheelyardError,
 )
+from wheelyard.log import printable
 from wheelyard.machine.disk import readable_size
 from wheelyard.shipping.installer import flow
 from wheelyard.shipping.installer.problems import InstallError
@@ -175,4 +176,4 @@ def installing() -> Iterator[None]:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{printable(text)}\n")

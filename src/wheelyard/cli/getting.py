@@ -17,6 +17,7 @@ from wheelyard.cli.session import open_farm, open_workshop
 from wheelyard.cli.telling import make_transfers
 from wheelyard.errors import ImpossibleCellError, UsageError
 from wheelyard.finding.here import look_here
+from wheelyard.log import printable
 from wheelyard.model.cell import PythonVersion
 from wheelyard.shipping.bundle import write_folder
 from wheelyard.shipping.installer import flow
@@ -108,4 +109,4 @@ def _best(found: Answer) -> Fit:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{printable(text)}\n")

@@ -8,6 +8,8 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING
 
+from wheelyard.log import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -24,7 +26,8 @@ def print_json(result: Mapping[str, object]) -> None:
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print aligned columns; on a terminal they are made to fit its width."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    sys.stdout.write("".join(f"{line}\n" for line in table_lines(header, rows, width=width)))
+    lines = table_lines(header, rows, width=width)
+    sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
 
 
 def table_lines(
@@ -72,7 +75,7 @@ def _record_lines(
 
 def print_lines(*lines: str) -> None:
     """Print result lines on stdout."""
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
 
 
 def wrapped(text: str, *, indent: int = 0, first: int = 0) -> list[str]:

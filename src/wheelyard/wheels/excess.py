@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from wheelyard.abi.elf import ElfError, ElfFile
 from wheelyard.errors import RepairError
+from wheelyard.leavings import find_left
 from wheelyard.model.policies import (
     first_distributions,
     glibc_number,
@@ -133,7 +134,7 @@ def find_origins(symbols: AbstractSet[str], folders: Iterable[Path]) -> dict[str
     """Return by symbol the object files that ask for it, relative to the folder they are below."""
     origins: dict[str, list[str]] = {}
     for folder in folders:
-        for path in sorted(folder.rglob("*.o")):
+        for path in find_left(folder, ".o"):
             try:
                 asked = set(ElfFile.open(path).object_undefined_symbols())
             except (ElfError, OSError):

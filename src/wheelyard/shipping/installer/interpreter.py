@@ -20,7 +20,8 @@ MODULES = "import _bz2, _ctypes, _lzma, _socket, _sqlite3, _ssl, pyexpat, venv, 
 
 
 def unpack_interpreter(archive: Path, folder: Path) -> None:
-    """Unpack files and the links between them; anything that leads out is refused."""
+    """Unpack files, then the links between them; anything that leads out is refused."""
+    links: dict[Path, str] = {}
     try:
         with tarfile.open(archive, "r:") as members:
             for member in members:
@@ -32,9 +33,12 @@ def unpack_interpreter(archive: Path, folder: Path) -> None:
                         shutil.copyfileobj(stream, target, 1 << 20)
                     path.chmod(0o755 if member.mode & 0o100 else 0o644)
                 elif member.issym():
-                    path.symlink_to(_inside(member, folder))
+                    links[path] = _inside(member, folder)
                 else:
                     raise _refused(archive, member)
+        # now nothing is written through one any more
+        for path, leads_to in links.items():
+            path.symlink_to(leads_to)
     except tarfile.TarError as error:
         msg = f"The interpreter {archive.name} cannot be unpacked: {error}. Get the bundle again."
         raise DamageError(msg) from None
