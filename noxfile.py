@@ -74,7 +74,7 @@ def faults(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check recipes, style, types and spelling."""
-    _install(session, "lint", "test")
+    _install(session, "lint", "test", "docs")
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("mypy")
@@ -103,6 +103,17 @@ def docs(session: nox.Session) -> None:
     _install(session, "docs")
     session.run("python", "docs/press/make_site.py")
     session.run("python", "docs/press/blocks.py", *session.posargs)
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Ask the index's advisories about all that is installed; fail where nobody answers."""
+    _install(session, "audit", "lint", "test")
+    listed = session.run("uv", "pip", "freeze", "--exclude-editable", silent=True)
+    requirements = Path(session.create_tmp(), "installed.txt")
+    requirements.write_text(str(listed), encoding="utf-8")
+    options = ("--strict", "--no-deps", "--disable-pip", "--progress-spinner", "off")
+    session.run("pip-audit", *options, "--requirement", str(requirements))
 
 
 @nox.session

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import os
 import signal
 import sys
@@ -10,14 +12,59 @@ from typing import TYPE_CHECKING, NoReturn
 from wheelyard import log
 from wheelyard.cli.arguments import make_parser
 from wheelyard.errors import INTERRUPTED_EXIT_CODE, DiskError, WheelyardError
+from wheelyard.files import describe_disk_error
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
 
+_PLACES = {
+    "accept": "accepting.accept",
+    "adopt": "adopting.adopt",
+    "build": "building.build",
+    "bundle": "bundling.bundle",
+    "check": "checking.check",
+    "clean": "yarding.clean",
+    "completion": "completing.completion",
+    "doctor": "diagnosing.doctor",
+    "explain": "yarding.explain",
+    "fetch": "fetching.fetch",
+    "fill": "engines.fill",
+    "find": "finding.find",
+    "get": "getting.get",
+    "import": "keeping.import_wheels",
+    "index": "yarding.index",
+    "install": "bundling.install",
+    "lint": "linting.lint",
+    "list": "listing.list_recipes",
+    "list --yard": "keeping.list_yard",
+    "log": "yarding.log",
+    "matrix": "listing.show_matrix",
+    "new": "drafting.new",
+    "page": "yarding.page",
+    "plan": "listing.show_plan",
+    "probe": "probing.probe",
+    "prune": "keeping.prune_yard",
+    "publish": "publishing.publish",
+    "remove": "keeping.remove",
+    "schema": "listing.show_schema",
+    "show": "keeping.show",
+    "smoke": "yarding.smoke",
+    "uninstall": "bundling.uninstall",
+    "update": "updating.update",
+    "verify": "keeping.verify_files",
+    "yank": "keeping.yank",
+}
+"""The module of `wheelyard.cli` and the function of each command."""
+
+
 def main(words: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # a path or a compiler's quote that the locale cannot write is no reason to stop
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     arguments = make_parser().parse_args(words)
     log.set_up(verbose=arguments.verbose)
     signal.signal(signal.SIGTERM, _end)
@@ -34,7 +81,7 @@ def main(words: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        sys.stderr.write(f"wheelyard: {error}. Check the disk and the folder's owner.\n")
+        sys.stderr.write(f"wheelyard: {describe_disk_error(error)}\n")
         return DiskError.exit_code
     return 0
 
@@ -45,88 +92,11 @@ def _end(_number: int, _frame: object) -> NoReturn:
 
 def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Call the command; each one's imports are paid for by itself only."""
-    # ruff: noqa: PLC0415
-    match arguments.command:
-        case "list" if arguments.yard is not None:
-            from wheelyard.cli import keeping
-
-            keeping.list_yard(arguments, env)
-        case "list" | "matrix" | "plan" | "schema":
-            from wheelyard.cli import listing
-
-            listing.COMMANDS[arguments.command](arguments, env)
-        case "lint":
-            from wheelyard.cli import linting
-
-            linting.lint(arguments, env)
-        case "build" | "probe":
-            from wheelyard.cli import building
-
-            building.COMMANDS[arguments.command](arguments, env)
-        case "fill":
-            from wheelyard.cli import engines
-
-            engines.fill(arguments, env)
-        case "check":
-            from wheelyard.cli import checking
-
-            checking.check(arguments, env)
-        case "fetch":
-            from wheelyard.cli import fetching
-
-            fetching.fetch(arguments, env)
-        case "update":
-            from wheelyard.cli import updating
-
-            updating.update(arguments, env)
-        case "bundle" | "doctor" | "find" | "get" | "install" | "uninstall":
-            _run_for_users(arguments, env)
-        case _:
-            _run_on_yard(arguments, env)
-
-
-def _run_for_users(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
-    match arguments.command:
-        case "doctor":
-            from wheelyard.cli import diagnosing
-
-            diagnosing.doctor(arguments, env)
-        case "find":
-            from wheelyard.cli import finding
-
-            finding.find(arguments, env)
-        case "get":
-            from wheelyard.cli import getting
-
-            getting.get(arguments, env)
-        case command:
-            from wheelyard.cli import bundling
-
-            bundling.COMMANDS[command](arguments, env)
-
-
-def _run_on_yard(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
-    match arguments.command:
-        case "adopt":
-            from wheelyard.cli import adopting
-
-            adopting.adopt(arguments, env)
-        case "accept":
-            from wheelyard.cli import accepting
-
-            accepting.accept(arguments, env)
-        case "import" | "prune" | "remove" | "show" | "verify" | "yank":
-            from wheelyard.cli import keeping
-
-            keeping.COMMANDS[arguments.command](arguments, env)
-        case "publish":
-            from wheelyard.cli import publishing
-
-            publishing.publish(arguments, env)
-        case command:
-            from wheelyard.cli import yarding
-
-            yarding.COMMANDS[command](arguments, env)
+    name = arguments.command
+    if name == "list" and arguments.yard is not None:
+        name = "list --yard"
+    module, function = _PLACES[name].split(".")
+    getattr(importlib.import_module(f"wheelyard.cli.{module}"), function)(arguments, env)
 
 
 if __name__ == "__main__":

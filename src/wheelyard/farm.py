@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wheelyard.errors import InputFileError, LockError, WheelyardError
+from wheelyard.files import disk_errors, replace_file
 from wheelyard.model.cell import parse_version
 from wheelyard.model.decode import decode_table
 from wheelyard.model.lock import HEADER, Lock, LockRequest
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from wheelyard.model.cell import CudaVersion
+
+_SHARED = (
+    "matrix.toml",
+    "locks/redist/*.toml",
+    "locks/toolkit/*.txt",
+    "locks/torch/*.txt",
+    "patches/common/*.py",
+    "recipes/*.py",
+)
+"""What belongs to no recipe in particular."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,10 +88,42 @@ class Farm:
 
 def find_farm_folder(start: Path) -> Path:
     """Return the nearest folder at or above ``start`` that is a farm, or the one we ship."""
-    for folder in (start, *start.parents):
-        if (folder / "matrix.toml").is_file() and (folder / "recipes").is_dir():
-            return folder
-    return Path(__file__).parent / "farm"
+    return farm_around(start) or shipped_farm()
+
+
+def farm_around(start: Path) -> Path | None:
+    """Return the nearest folder at or above ``start`` that is a farm, if there is one."""
+    return next((folder for folder in (start, *start.parents) if _is_farm(folder)), None)
+
+
+def shipped_farm() -> Path:
+    """Return the farm that is packed with wheelyard, or in a checkout that of its repository."""
+    packed, checkout = Path(__file__).parent / "farm", Path(__file__).parents[2]
+    return packed if packed.is_dir() or not _is_farm(checkout) else checkout
+
+
+def is_packed(folder: Path) -> bool:
+    """Whether it is a farm inside wheelyard's own distribution, where nothing may be written."""
+    return folder.is_relative_to(Path(__file__).parent)
+
+
+def _is_farm(folder: Path) -> bool:
+    return (folder / "matrix.toml").is_file() and (folder / "recipes").is_dir()
+
+
+def make_farm(folder: Path) -> None:
+    """Lay out a farm for recipes of one's own: the matrix, and what recipes and jobs share."""
+    shipped = shipped_farm()
+    for path in sorted(path for pattern in _SHARED for path in shipped.glob(pattern)):
+        bring_shared(path.relative_to(shipped), folder)
+
+
+def bring_shared(path: Path, folder: Path) -> None:
+    """Copy a file of the shipped farm to its place in another one that has it not."""
+    target = folder / path
+    if not target.exists():
+        with disk_errors(target):
+            replace_file(target, (shipped_farm() / path).read_bytes())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -43,10 +43,15 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        cause = str(error.strerror or error)
-        reason = _REASONS.get(error.errno or 0, f"{cause}. Check the disk and the folder")
-        msg = f"Cannot read or write {error.filename or path}: {reason}."
-        raise DiskError(msg) from error
+        raise DiskError(describe_disk_error(error, path)) from error
+
+
+def describe_disk_error(error: OSError, path: Path | None = None) -> str:
+    """Say what the disk refused, and what to do; ``path`` is where, if the error does not say."""
+    cause = str(error.strerror or error)
+    reason = _REASONS.get(error.errno or 0, f"{cause}. Check the disk and the folder's owner")
+    where = error.filename or path
+    return f"Cannot read or write{f' {where}' if where else ''}: {reason}."
 
 
 @contextlib.contextmanager

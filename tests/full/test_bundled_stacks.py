@@ -206,5 +206,6 @@ def _offline(command: list[str], home: Path) -> subprocess.CompletedProcess[str]
         check=False,
         capture_output=True,
         text=True,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(home)},
+        # megatron-core 0.15 asks torch for the GPU's architecture when it is imported
+        env={"PATH": "/usr/bin:/bin", "HOME": str(home), "TORCH_CUDA_ARCH_LIST": "9.0"},
     )

@@ -155,7 +155,7 @@ def test_member_that_must_not_be_unpacked_is_told_and_never_written(
     assert not list(tmp_path.parent.rglob("escaped.py"))
 
 
-@pytest.mark.parametrize("name", ["Demo-1.0.DIST-INFO", "dEMO-1.0.dist-info", "demo-1.0.dist-ınfo"])
+@pytest.mark.parametrize("name", ["Demo-1.0.DIST-INFO", "dEMO-1.0.dist-info", "demo-1.0.dist-ınfo"])  # noqa: RUF001
 def test_folder_in_the_wrong_case_is_none(
     make_wheel: Callable[..., Path],
     inspect: Callable[[Path], CheckReport],
@@ -244,7 +244,7 @@ def test_mutated_wheel_gives_a_report_or_an_error(
     seed: int,
     tally: Tally,
 ) -> None:
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311
     wheel = make_wheel(files={"demo/__init__.py": b"x = 1\n" * 20, "demo/b.so": b"\x7fELF" * 50})
     whole = wheel.read_bytes()
     directory = whole.index(b"PK\x01\x02")
@@ -263,7 +263,7 @@ def test_mutated_label_gives_a_report_or_an_error(
     member: str,
     tally: Tally,
 ) -> None:
-    chance = random.Random(member)
+    chance = random.Random(member)  # noqa: S311
 
     def spoil(members: dict[str, bytes]) -> None:
         name = f"{DIST_INFO}/{member}"

@@ -7,16 +7,34 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from wheelyard.machine.folders import cache_folder
 
+SHARED = ("requirements", "sources", "toolkits", "tools", "torch")
+"""Parts of the cache that are made once and then only read."""
+
 FARM = Path(__file__).parents[1] / "packages"
 
 Wheelyard = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_compile_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Compile into a cache of this run alone, beside the user's torch, toolkits and sources.
+
+    Two runs of one user would otherwise empty one another's.
+    """
+    shared, own = cache_folder(os.environ), tmp_path_factory.mktemp("cache")
+    for name in SHARED:
+        (shared / name).mkdir(parents=True, exist_ok=True)
+        (own / name).symlink_to(shared / name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WHEELYARD_CACHE", str(own))
+        yield own
 
 
 @pytest.fixture(scope="session")

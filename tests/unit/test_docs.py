@@ -99,7 +99,7 @@ def test_the_table_of_commands_has_every_command_and_no_other() -> None:
 def test_every_option_of_a_command_is_named(name: str) -> None:
     parsers = _subparsers()
     shared = _options(parsers["list"])
-    shared |= _options(parsers["build"]) if name in {"build", "fetch", "probe"} else set()
+    shared |= _options(parsers["build"]) if name in {"build", "fetch", "new", "probe"} else set()
     tables = " ".join(_first_cells(COMMANDS.read_text(encoding="utf-8")))
     assert not {one for one in shared - NOT_OPTIONS if not re.search(rf"`{one}[ `]", tables)}
     where = _command_rows()[name] + "".join(

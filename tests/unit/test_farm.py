@@ -10,7 +10,14 @@ import pytest
 
 import wheelyard
 from wheelyard.errors import InputFileError, LockError, UnknownNameError
-from wheelyard.farm import find_farm_folder, load_farm
+from wheelyard.farm import (
+    bring_shared,
+    farm_around,
+    find_farm_folder,
+    load_farm,
+    make_farm,
+    shipped_farm,
+)
 from wheelyard.model.cell import CudaVersion
 from wheelyard.model.lock import LockRequest, build_lock_request
 from wheelyard.model.redistributables import redist_lock_request
@@ -111,7 +118,32 @@ def test_farm_is_found_from_a_folder_inside_it(probe_farm: Path) -> None:
 
 
 def test_without_a_farm_around_it_is_the_one_that_we_ship(tmp_path: Path) -> None:
-    assert find_farm_folder(tmp_path) == Path(wheelyard.__file__).parent / "farm"
+    assert farm_around(tmp_path) is None
+    assert find_farm_folder(tmp_path) == shipped_farm()
+
+
+def test_the_farm_that_we_ship_is_that_of_the_checkout_where_none_is_packed(
+    repository: Path,
+) -> None:
+    packed = Path(wheelyard.__file__).parent / "farm"
+    assert shipped_farm() == (packed if packed.is_dir() else repository)
+
+
+def test_a_farm_of_one_s_own_begins_with_what_recipes_and_jobs_share(tmp_path: Path) -> None:
+    make_farm(tmp_path / "own")
+    farm = load_farm(tmp_path / "own")
+    assert farm.recipes == ()
+    assert farm.matrix == load_farm(shipped_farm()).matrix
+    assert farm.lock(torch_lock(farm.matrix.torches[0])).text
+    assert [path.name for path in farm.smoke_helpers()] == ["smoking.py"]
+
+
+def test_a_shared_file_that_is_there_already_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "recipes" / "smoking.py"
+    path.parent.mkdir()
+    path.write_text("own", encoding="utf-8")
+    bring_shared(Path("recipes/smoking.py"), tmp_path)
+    assert path.read_text(encoding="utf-8") == "own"
 
 
 def _requests(farm: Farm) -> list[LockRequest]:

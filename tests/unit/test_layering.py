@@ -35,6 +35,7 @@ ROOMS = (
         {"survey"},
         {"stages"},
         {"missing"},
+        {"drafting"},
         {"finding"},
         {"bundling"},
         {"pipeline"},

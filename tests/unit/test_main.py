@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wheelyard import __main__ as program
+from wheelyard.cli.arguments import make_parser
 from wheelyard.errors import BuildError, WheelyardError
 
 if TYPE_CHECKING:
@@ -33,6 +35,17 @@ sys.exit(program.main(["list"]))
 """
 
 
+@pytest.mark.parametrize("name", [*program._PLACES])
+def test_every_place_of_a_command_is_a_function(name: str) -> None:
+    module, function = program._PLACES[name].split(".")
+    assert callable(getattr(importlib.import_module(f"wheelyard.cli.{module}"), function))
+
+
+def test_every_command_has_a_place() -> None:
+    action = make_parser()._subparsers._group_actions[0]  # type: ignore[union-attr]
+    assert {*(action.choices or ()), "list --yard"} == {*program._PLACES}
+
+
 def _fail(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def run(arguments: object, env: object) -> None:
         raise error
@@ -48,9 +61,23 @@ def _fail(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         pytest.param(
             OSError(28, "No space left on device", "/yard/x"),
             15,
-            "wheelyard: [Errno 28] No space left on device: '/yard/x'. Check the disk and the "
-            "folder's owner.\n",
+            "wheelyard: Cannot read or write /yard/x: the disk is full. Free some space, or take "
+            "another folder (--yard, WHEELYARD_CACHE).\n",
             id="disk",
+        ),
+        pytest.param(
+            OSError(28, "No space left on device"),
+            15,
+            "wheelyard: Cannot read or write: the disk is full. Free some space, or take another "
+            "folder (--yard, WHEELYARD_CACHE).\n",
+            id="disk-nobody-knows-where",
+        ),
+        pytest.param(
+            OSError(5, "Input/output error", "/yard/x"),
+            15,
+            "wheelyard: Cannot read or write /yard/x: Input/output error. Check the disk and the "
+            "folder's owner.\n",
+            id="disk-broken",
         ),
         pytest.param(
             KeyboardInterrupt(),
@@ -104,3 +131,14 @@ def test_verbose_shows_the_commands_that_are_run(wheelyard: Run, probe_farm: Pat
     words = ("build", "probe", "--python", "3.9", "--torch", "2.11.0", "--farm", probe_farm)
     assert "\n+ " in f"\n{wheelyard(*words, '--verbose').stderr}"
     assert "\n+ " not in f"\n{wheelyard(*words).stderr}"
+
+
+def test_text_that_the_locale_cannot_write_is_written_all_the_same(
+    write_farm: Callable[..., Path], recipe_text: str
+) -> None:
+    folder = write_farm(probe=recipe_text.replace("Looks around", "Sieht sich um \u8f6e"))
+    command = [sys.executable, "-m", "wheelyard", "list", "--farm", str(folder)]
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, check=False, capture_output=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert rb"Sieht sich um \u8f6e" in done.stdout

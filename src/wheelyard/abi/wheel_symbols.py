@@ -20,6 +20,7 @@ from wheelyard.abi.symbol_table import (
     table_library,
 )
 from wheelyard.files import appearing, disk_errors
+from wheelyard.model.decode import UNREADABLE
 from wheelyard.model.metadata import parse_core_metadata
 from wheelyard.network.remote_zip import RemoteZip
 
@@ -140,7 +141,7 @@ def is_elf(path: Path) -> bool:
 def _load(path: Path) -> _Kept | None:
     try:
         kept = msgspec.msgpack.decode(path.read_bytes(), type=_Kept)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return None
     return kept if kept.format == _KEPT_FORMAT else None
 

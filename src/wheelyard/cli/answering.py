@@ -30,6 +30,8 @@ _PLACES = {
     Origin.build: "to be built",
 }
 
+_SOURCE = "a source only: the installer builds it"
+
 
 def print_here(here: Here, question: Question) -> None:
     """Show this machine, its four CUDA versions, and what its driver still runs."""
@@ -88,7 +90,8 @@ def print_answer(found: Answer) -> None:
     if found.elsewhere is not None:
         glibc = ".".join(map(str, found.elsewhere.glibc))
         fit = found.elsewhere.fit
-        print_lines(f"With glibc {glibc} or later: {fit.cell.identifier}, {state(fit)}")
+        text = f"With glibc {glibc} or later: {fit.cell.identifier}, {state(fit)}"
+        print_lines(*wrapped(text, indent=4))
         _print_ours(fit)
         _print_held_back(found.elsewhere.held_back)
         print_lines("")
@@ -99,7 +102,8 @@ def print_answer(found: Answer) -> None:
 def state(fit: Fit) -> str:
     """Say in short what has to be done until everything exists."""
     if fit.works_now:
-        return "works now"
+        count = len(fit.resolved.from_source)
+        return f"works now, {count} from source" if count else "works now"
     building = sum(one.origin is Origin.build for one in fit.to_make)
     adopting = len(fit.to_make) - building
     parts = [f"adopt {adopting}"] if adopting else []
@@ -147,12 +151,17 @@ def cells_in_words(cells: Iterable[Cell]) -> list[str]:
 
 
 def _print_ours(fit: Fit) -> None:
-    ours = fit.resolved.ours
-    if not ours:
-        print_lines("  nothing that has to be compiled: the index has it all")
+    rows = [(offer.public, _PLACES[offer.origin]) for offer in fit.resolved.ours]
+    rows += [(f"{item.name} {item.version}", _SOURCE) for item in fit.resolved.from_source]
+    if not rows:
+        print_lines("  the index has wheels of everything")
         return
-    width = max(len(offer.public) for offer in ours)
-    print_lines(*(f"  {offer.public.ljust(width)}  {_PLACES[offer.origin]}" for offer in ours))
+    width = max(len(name) for name, _ in rows)
+    print_lines(*(f"  {name.ljust(width)}  {place}" for name, place in rows))
+    doubts = {offer.doubt: offer for offer in fit.to_make if offer.doubt}
+    for doubt, offer in doubts.items():
+        text = f"whether somebody has {offer.public} already is not known: {doubt}"
+        print_lines(*wrapped(text, indent=4, first=2))
 
 
 def _print_held_back(items: Iterable[HeldBack]) -> None:
@@ -232,6 +241,7 @@ def _fit_to_json(fit: Fit, question: Question) -> dict[str, object]:
             "toolkit": str(versions.toolkit),
             "torch": str(versions.torch),
         },
+        "from_source": [str(item.name) for item in fit.resolved.from_source],
         "ours": [_offer_to_json(offer) for offer in fit.resolved.ours],
         "packages": {name: str(item.version) for name, item in fit.resolved.packages.items()},
         "works_now": fit.works_now,
@@ -242,8 +252,9 @@ def _held_to_json(item: HeldBack) -> dict[str, str]:
     return {"reason": item.reason, "taken": item.taken, "wheel": item.offer.public}
 
 
-def _offer_to_json(offer: Offer) -> dict[str, str]:
+def _offer_to_json(offer: Offer) -> dict[str, str | None]:
     return {
+        "doubt": offer.doubt or None,
         "name": offer.name,
         "origin": str(offer.origin),
         "place": offer.place,

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
+import textwrap
 from pathlib import Path
+from typing import NoReturn
 
 import wheelyard
+from wheelyard.cli.examples import epilog
+from wheelyard.errors import UsageError
 from wheelyard.model.cell import MACHINES
+from wheelyard.model.words import nearest
 
 LEVELS = ("imported", "ran-on-gpu")
 """As the records have them, which take long to import."""
@@ -16,19 +22,50 @@ HERE = Path()
 
 _EPILOG = """\
 examples:
-  wheelyard list                                   what can be built
-  wheelyard build causal-conv1d                    the best cell for this machine
-  wheelyard build causal-conv1d --python 3.12 --torch 2.11.0 --cuda 13.0 --gpu-archs 9.0
-  wheelyard fill '*-cp312-*' --deadline 5h         build what is missing, many jobs at once
-  wheelyard matrix causal-conv1d                   cells: wanted, or impossible with the reason
-  wheelyard find flash-attn 'megatron-core[mlm]'   combinations that have everything
-  wheelyard explain causal-conv1d-1.7.0-cp312-torch2.11.0-cu130-x86_64
+  # what can be built
+  wheelyard list
 
-exit codes: 0 done, 1 error, 2 usage, 3 bad recipe or matrix, 4 unknown name, 5 impossible cell,
-6 machine lacks something, 7 not fetched, 8 wrong bytes, 9 patch, 10 compile, 11 repair, 12 check,
-13 smoke test, 14 yard, 15 disk, 16 lock missing or stale, 17 some jobs of a fill failed,
-18 deadline of a fill, 19 target of publishing, 20 would break an environment, 130 interrupted
+  # the best cell for this machine; then all that is missing, many jobs at once
+  wheelyard build causal-conv1d
+  wheelyard fill '*-cp312-*' --deadline 5h
+
+  # which combinations have all of these, and the best of them installed here
+  wheelyard find flash-attn 'megatron-core[mlm]'
+  wheelyard get flash-attn 'megatron-core[mlm]' --into env
+
+  # will this wheel load here?
+  wheelyard check some.whl --here
+
+`wheelyard COMMAND --help` has examples of each.
+
+exit codes:
+  0 done, 1 error, 2 usage, 3 bad recipe or matrix, 4 unknown name,
+  5 impossible cell, 6 machine lacks something, 7 not fetched, 8 wrong bytes,
+  9 patch, 10 compile, 11 repair, 12 check, 13 smoke test, 14 yard, 15 disk,
+  16 lock missing or stale, 17 some jobs of a fill failed,
+  18 deadline of a fill, 19 target of publishing,
+  20 would break an environment, 130 interrupted
 """
+
+
+_UNKNOWN = re.compile(
+    r"argument (?P<what>\S+): invalid choice: '(?P<word>.*)' \(choose from (?P<known>.*)\)"
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says of a mistake what it is and where help is, and leaves out all that is right."""
+
+    def error(self, message: str) -> NoReturn:
+        found = _UNKNOWN.fullmatch(message)
+        if found is not None:
+            known = re.findall(r"[\w-]+", found["known"])
+            what = found["what"].lower()
+            hint = nearest(found["word"], known) or f" Known: {', '.join(known)}."
+            message = f"there is no {what} {found['word']!r}.{hint}"
+        self.exit(
+            UsageError.exit_code, f"{self.prog}: {message}\n`{self.prog} --help` shows more.\n"
+        )
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -41,7 +78,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="wheelyard",
         description="Build, check, test and serve CUDA extension wheels.",
         epilog=_EPILOG,
@@ -53,15 +90,23 @@ def make_parser() -> argparse.ArgumentParser:
     cell = _cell()
     making = _making()
 
-    def add(name: str, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        parents = (common, *parents)
-        return commands.add_parser(name, help=text, description=text, parents=parents)
+    def add(
+        name: str, text: str, *parents: argparse.ArgumentParser, shared: object = common
+    ) -> argparse.ArgumentParser:
+        assert isinstance(shared, argparse.ArgumentParser)
+        return commands.add_parser(
+            name,
+            help=text,
+            description=textwrap.fill(text, width=78),
+            epilog=epilog(name),
+            formatter_class=_Help,
+            parents=(shared, *parents),
+        )
 
-    commands.add_parser(
+    add(
         "list",
-        help="Show what can be built, or with --yard what was.",
-        description="Show what can be built: recipes and their versions. With --yard, the wheels.",
-        parents=(_common(yard_alone=True),),
+        "Show what can be built: recipes and their versions. With --yard, the wheels.",
+        shared=_common(yard_alone=True),
     )
     matrix = add("matrix", "Show the cells: wanted ones, and impossible ones with the reason.")
     matrix.add_argument("recipe", nargs="?", help="only this recipe")
@@ -94,6 +139,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     text = "Compile a job's most telling units only, to see whether it would build; no wheel."
     _add_what_to_build(add("probe", text, cell, making))
+    _add_new(add, cell, making)
     _add_fill(add)
     _add_wheel_commands(add)
     _add_yard_commands(add)
@@ -117,6 +163,7 @@ def make_parser() -> argparse.ArgumentParser:
         "what", nargs="*", help="compile, foreign, requirements, sandbox, sources, toolkits, ..."
     )
     clean.add_argument("--all", action="store_true", help="everything but the yard")
+    clean.add_argument("--dry-run", action="store_true", help="only say what would go")
     doctor = add("doctor", "Say what this machine can build, and what it lacks.")
     doctor.add_argument(
         "part", nargs="?", choices=("network",), help="measure the mirrors and proxies instead"
@@ -131,12 +178,30 @@ def make_parser() -> argparse.ArgumentParser:
         help="default: that of the locale",
     )
     add("schema", "Print the JSON schema of recipe and matrix files.")
+    text = "Print the script that lets a shell complete the words of wheelyard."
+    completion = add("completion", text)
+    completion.add_argument("shell", choices=("bash", "fish", "zsh"))
+    text = "with --current: before it"
+    completion.add_argument("words", nargs="*", default=[], metavar="WORD", help=text)
+    text = "print what a word may become that begins so, as the scripts ask"
+    completion.add_argument("--current", metavar=":TEXT", help=text)
     return parser
 
 
 def _add_what_to_build(build: argparse.ArgumentParser) -> None:
     build.add_argument("recipe", nargs="?", help="for example causal-conv1d")
     build.add_argument("--job", metavar="ID", help="this very job, in place of recipe and cell")
+
+
+def _add_new(add: object, *parents: argparse.ArgumentParser) -> None:
+    assert callable(add)
+    text = "Write a recipe for a package that has none, build it, and say what is left to do."
+    new = add("new", text, *parents)
+    new.add_argument("name", nargs="?", help="of a source distribution on the Python index")
+    new.add_argument("--git", metavar="URL", help="take this repository in place of the index")
+    new.add_argument("--ref", metavar="REF", help="with --git: a tag, a branch or a commit")
+    new.add_argument("--again", action="store_true", help="also where it is there already")
+    new.add_argument("--no-build", action="store_true", help="only write the files")
 
 
 def _add_selection(command: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""The command that builds a wheel, beside the one that probes."""
+"""The command that builds a wheel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, assert_never
 
 from wheelyard.cli.choosing import job_asked_for
 from wheelyard.cli.output import print_json, print_lines, print_table, readable_seconds
-from wheelyard.cli.probing import probe
 from wheelyard.cli.session import open_farm, open_workshop
 from wheelyard.cli.telling import telling
 from wheelyard.machine.disk import readable_size
@@ -108,6 +107,3 @@ def _outcome_to_json(outcome: Outcome, workshop: Workshop) -> dict[str, object]:
         "stages": record.seconds,
         "tested": workshop.yard.best_level(record.sha256),
     }
-
-
-COMMANDS = {"build": build, "probe": probe}

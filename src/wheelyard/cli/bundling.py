@@ -131,7 +131,9 @@ def install(arguments: argparse.Namespace, _env: Mapping[str, str]) -> None:
         flow.install(order, _say)
 
 
-def make_order(arguments: argparse.Namespace, *, bundle: Path, python: Path | None) -> flow.Order:
+def make_order(
+    arguments: argparse.Namespace, *, bundle: Path, python: Path | None, made_here: bool = False
+) -> flow.Order:
     """Return what the options of `install`, or of `get`, ask of the installer."""
     return flow.Order(
         bundle=bundle,
@@ -143,6 +145,7 @@ def make_order(arguments: argparse.Namespace, *, bundle: Path, python: Path | No
         allowed_signers=getattr(arguments, "allowed_signers", None),
         smoke=not arguments.no_smoke,
         force=arguments.force,
+        made_here=made_here,
     )
 
 
@@ -173,6 +176,3 @@ def installing() -> Iterator[None]:
 
 def _say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
-
-
-COMMANDS = {"bundle": bundle, "install": install, "uninstall": uninstall}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote, urlsplit
 
 from packaging.tags import platform_tags
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename
 
 from wheelyard.abi.libraries import folder_libraries, site_libraries
 from wheelyard.abi.tables import SHIPPED_DIR, load_torch_table, own_tables_folder
@@ -25,6 +25,7 @@ from wheelyard.machine.gpu import find_driver
 from wheelyard.machine.libc import find_libc
 from wheelyard.model.cell import GpuArch, Machine, TorchBuild, parse_gpu_archs
 from wheelyard.model.releases import default_torch_build, torch_release
+from wheelyard.model.wheel_filename import parse_wheel_filename
 from wheelyard.wheels.check import check as check_wheel
 from wheelyard.wheels.check_here import Here
 from wheelyard.wheels.describing import describe, verdict
@@ -285,6 +286,3 @@ def _name_of(site: Path) -> str:
         return str(read_torch_build(site)[0])
     except WheelyardError:
         return str(site)
-
-
-COMMANDS = {"check": check}

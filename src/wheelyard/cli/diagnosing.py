@@ -6,8 +6,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from wheelyard.cli.output import print_json
+from wheelyard.cli.session import farm_folder, yard_path
 from wheelyard.doctor.chinese import is_chinese
 from wheelyard.doctor.report import diagnose, to_json, to_text
+from wheelyard.farm import is_packed
 from wheelyard.network.opening import UserSettings, open_settings
 
 if TYPE_CHECKING:
@@ -24,7 +26,11 @@ def doctor(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     if arguments.part == "network":
         _doctor_network(arguments, settings)
         return
-    rows = (*_index_rows(settings.indexes), *_network_rows(settings.indexes.network, env))
+    rows = (
+        *_place_rows(arguments, env),
+        *_index_rows(settings.indexes),
+        *_network_rows(settings.indexes.network, env),
+    )
     lines = diagnose(env, settings=rows, python=arguments.python)
     language = arguments.language or ("zh" if is_chinese(_locale(env)) else "en")
     text = to_text(lines, in_chinese=language == "zh")
@@ -35,6 +41,17 @@ def _locale(env: Mapping[str, str]) -> str:
     """Return what the user's messages should be in, as gettext has it."""
     names = ("LC_ALL", "LC_MESSAGES", "LANG")
     return next((env[name] for name in names if env.get(name)), "")
+
+
+def _place_rows(
+    arguments: argparse.Namespace, env: Mapping[str, str]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield where recipes are read, and where wheels are written."""
+    folder = farm_folder(arguments)
+    origin = "ships with wheelyard, only read" if is_packed(folder) else "read and written"
+    yield "recipes", str(folder), "--farm" if arguments.farm else origin
+    where = "--yard" if arguments.yard else "where wheels go"
+    yield "yard", str(yard_path(arguments, folder, env)), where
 
 
 def _doctor_network(arguments: argparse.Namespace, settings: UserSettings) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import logging
 import platform
 import sys
 from typing import TYPE_CHECKING
@@ -39,7 +41,10 @@ from wheelyard.toolchain.interpreters import find_all_interpreters
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
 
     from wheelyard.farm import Farm
     from wheelyard.finding.answer import Answer
@@ -93,8 +98,24 @@ def ask_about(
 
 def ask(question: Question, workshop: Workshop, places: Places) -> Answer:
     """Gather what there is and resolve it."""
-    offers = gather(question, workshop, places)
+    if places.upstream:
+        sys.stderr.write("asking upstream for its releases\n")
+    with _quiet_network():
+        offers = gather(question, workshop, places)
     return answer(question, offers, make_resolver(workshop), tell=make_counter())
+
+
+@contextlib.contextmanager
+def _quiet_network() -> Iterator[None]:
+    """Say nothing of each attempt: what comes of them all is a part of the answer."""
+    network = logging.getLogger("wheelyard.network")
+    level = network.level
+    if not network.isEnabledFor(logging.DEBUG):
+        network.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        network.setLevel(level)
 
 
 def make_resolver(workshop: Workshop) -> Resolver:
@@ -119,7 +140,7 @@ def make_counter() -> Callable[[int, int], None]:
             end = "\r\033[K" if done == total else ""
             sys.stderr.write(f"\rresolved {done} of {total} combinations{end}")
             sys.stderr.flush()
-        elif done == 1 and total > 1:
+        elif done == 0 and total > 1:
             sys.stderr.write(f"resolving {total} combinations\n")
 
     return tell
@@ -132,9 +153,10 @@ def make_question(arguments: argparse.Namespace, workshop: Workshop, here: Here 
     driver = None if here is None else here.driver
     if driver is not None and not archs:
         archs = tuple(sorted({GpuArch.parse(gpu.arch) for gpu in driver.gpus}))
+    requirements = parse_requirements(arguments.requirements)
     return Question(
-        requirements=parse_requirements(arguments.requirements),
-        cells=_cells(arguments, workshop.farm, here, machine),
+        requirements=requirements,
+        cells=_cells(arguments, workshop.farm, here, machine, asked=requirements),
         glibc=_glibc(arguments, machine),
         gpu_archs=archs,
         driver=arguments.driver or (None if driver is None else driver.version),
@@ -142,10 +164,20 @@ def make_question(arguments: argparse.Namespace, workshop: Workshop, here: Here 
 
 
 def _cells(
-    arguments: argparse.Namespace, farm: Farm, here: Here | None, machine: Machine
+    arguments: argparse.Namespace,
+    farm: Farm,
+    here: Here | None,
+    machine: Machine,
+    *,
+    asked: tuple[Requirement, ...],
 ) -> tuple[Cell, ...]:
     pythons = _pythons(arguments, farm, here)
-    torches = _torches(arguments, farm, machine)
+    specifiers = [one.specifier for one in asked if one.name == "torch"]
+    torches = [
+        torch
+        for torch in _torches(arguments, farm, machine, pinned=_pinned(specifiers))
+        if all(one.contains(str(torch)) for one in specifiers)
+    ]
     cells = (Cell(python, torch, machine) for torch, python in itertools.product(torches, pythons))
     wanted = tuple(
         cell
@@ -153,7 +185,10 @@ def _cells(
         if arguments.python or farm.matrix.reason_excluded(f"any-{cell.identifier}") is None
     )
     if not wanted:
-        msg = "The matrix has no such combination. `wheelyard matrix --impossible` says why."
+        msg = (
+            "The matrix has no such combination. `wheelyard matrix` shows what it has; --python "
+            "and --torch name others."
+        )
         raise UsageError(msg)
     return wanted
 
@@ -171,13 +206,22 @@ def _pythons(
     return here.pythons
 
 
-def _torches(arguments: argparse.Namespace, farm: Farm, machine: Machine) -> list[TorchBuild]:
+def _pinned(specifiers: Iterable[SpecifierSet]) -> list[str]:
+    """Return the torch that a requirement pins, which the matrix need not have."""
+    texts = [spec.version for one in specifiers for spec in one if spec.operator == "=="]
+    return [text for text in texts if not text.endswith(".*")]
+
+
+def _torches(
+    arguments: argparse.Namespace, farm: Farm, machine: Machine, *, pinned: Iterable[str]
+) -> list[TorchBuild]:
     cuda = CudaVersion.parse(arguments.cuda) if arguments.cuda else None
-    if not arguments.torch:
+    texts = [*(arguments.torch or pinned)]
+    if not texts:
         known = sorted(farm.matrix.torches, reverse=True)
         return [torch for torch in known if cuda is None or torch.cuda == cuda]
     found = []
-    for text in arguments.torch:
+    for text in texts:
         public, plus, _ = text.partition("+")
         if plus:
             found.append(TorchBuild.parse(text))

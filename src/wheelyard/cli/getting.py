@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 
 def get(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Find, download, check and install, with a receipt for `uninstall`."""
+    if arguments.machine not in {None, platform.machine()}:
+        msg = (
+            f"This machine is {platform.machine()}. For another, make a bundle and carry it there."
+        )
+        raise UsageError(msg)
     arguments.into = arguments.into or _active(env)
     workshop = open_workshop(arguments, open_farm(arguments), env, needs_yard=False)
     python = arguments.into / "bin" / "python"
@@ -52,8 +58,9 @@ def get(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="get-") as folder:
         write_folder(members, Path(folder))
+        order = make_order(arguments, bundle=Path(folder), python=python, made_here=True)
         with installing():
-            flow.install(make_order(arguments, bundle=Path(folder), python=python), _say)
+            flow.install(order, _say)
     if arguments.json:
         versions = {name: str(item.version) for name, item in fit.resolved.packages.items()}
         told = {"cell": fit.cell.identifier, "into": str(arguments.into), "packages": versions}

@@ -240,13 +240,3 @@ def find_entry(yard: Yard, wheel: str) -> IndexEntry:
         "`wheelyard list --yard` shows all."
     )
     raise UnknownNameError(msg)
-
-
-COMMANDS = {
-    "import": import_wheels,
-    "prune": prune_yard,
-    "remove": remove,
-    "show": show,
-    "verify": verify_files,
-    "yank": yank,
-}

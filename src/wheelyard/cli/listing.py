@@ -153,11 +153,3 @@ def show_schema(_arguments: argparse.Namespace, _env: Mapping[str, str]) -> None
     from wheelyard.model.schema import file_schemas  # noqa: PLC0415
 
     print_json({"schemas": file_schemas()})
-
-
-COMMANDS = {
-    "list": list_recipes,
-    "matrix": show_matrix,
-    "plan": show_plan,
-    "schema": show_schema,
-}

@@ -9,9 +9,11 @@ import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 FORMAT = 1
+_GAP = "  "
+_NARROW = 24
 
 
 def print_json(result: Mapping[str, object]) -> None:
@@ -20,11 +22,52 @@ def print_json(result: Mapping[str, object]) -> None:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print aligned columns; the last one is not padded."""
+    """Print aligned columns; on a terminal they are made to fit its width."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    sys.stdout.write("".join(f"{line}\n" for line in table_lines(header, rows, width=width)))
+
+
+def table_lines(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None
+) -> Iterator[str]:
+    """Yield the lines of a table; its last column is not padded.
+
+    What does not fit ``width`` goes on below the last column, or, where that is too narrow, each
+    row is told in lines of its own.
+    """
     widths = [max(len(row[at]) for row in (header, *rows)) for at in range(len(header))]
+    before = sum(widths[:-1]) + len(_GAP) * (len(header) - 1)
+    room = None if width is None else width - before
+    if room is not None and widths[-1] <= room:
+        room = None
+    if width is not None and room is not None and room < _NARROW:
+        yield from _record_lines(header, rows, width=width)
+        return
     for row in (header, *rows):
-        cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-        sys.stdout.write("  ".join([*cells, row[-1]]).rstrip() + "\n")
+        cells = [cell.ljust(size) for cell, size in zip(row[:-1], widths, strict=False)]
+        first, *others = _wrap(row[-1], room)
+        yield _GAP.join([*cells, first]).rstrip()
+        yield from (" " * before + line for line in others)
+
+
+def _wrap(text: str, width: int | None) -> list[str]:
+    if width is None:
+        return [text]
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return lines or [""]
+
+
+def _record_lines(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, width: int
+) -> Iterator[str]:
+    before = max(map(len, header)) + len(_GAP)
+    for number, row in enumerate(rows):
+        if number:
+            yield ""
+        for name, cell in zip(header, row, strict=True):
+            first, *others = _wrap(cell, max(width - before, 1))
+            yield f"{name.lower():{before}}{first}".rstrip()
+            yield from (" " * before + line for line in others)
 
 
 def print_lines(*lines: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from wheelyard.cli.arguments import HERE
 from wheelyard.errors import UsageError
-from wheelyard.farm import Farm, find_farm_folder, load_farm
+from wheelyard.farm import Farm, farm_around, find_farm_folder, is_packed, load_farm, make_farm
 from wheelyard.machine.folders import state_folder
 from wheelyard.machine.namespaces import SandboxLevel
 
@@ -23,18 +23,45 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_MAKING = frozenset({"adopt", "build", "fill", "probe"})
+
 
 def open_farm(arguments: argparse.Namespace) -> Farm:
     """Load the farm that ``--farm`` names, the one around this folder, or the one we ship."""
-    return load_farm(arguments.farm or find_farm_folder(Path.cwd()))
+    return load_farm(farm_folder(arguments))
+
+
+def farm_folder(arguments: argparse.Namespace) -> Path:
+    """Return where the farm of the command lies, whether it can be used or not."""
+    return Path(arguments.farm or find_farm_folder(Path.cwd()))
+
+
+def open_own_farm(arguments: argparse.Namespace) -> Farm:
+    """Load the farm that the command is to change; make one where ``--farm`` names nothing yet."""
+    found = arguments.farm or farm_around(Path.cwd())
+    if found is None or is_packed(found.absolute()):
+        msg = (
+            "There is no farm around this folder, and the recipes and locks that ship with "
+            "wheelyard are only read. Name a folder for your own, which is made if it is not "
+            f"there: `wheelyard {arguments.command} ... --farm DIR`."
+        )
+        raise UsageError(msg)
+    folder = Path(found).absolute()
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        make_farm(folder)
+    return load_farm(folder)
 
 
 def yard_folder(arguments: argparse.Namespace, farm: Farm, env: Mapping[str, str]) -> Path:
     """Return the yard that ``--yard`` names, the farm's own, or the user's."""
+    return yard_path(arguments, farm.folder, env)
+
+
+def yard_path(arguments: argparse.Namespace, farm: Path, env: Mapping[str, str]) -> Path:
+    """Return the same for the folder of a farm that may be of no use."""
     if arguments.yard is not None and arguments.yard is not HERE:
         return Path(arguments.yard).absolute()
-    shipped = farm.folder.is_relative_to(Path(__file__).parents[1])
-    return state_folder(env) / "yard" if shipped else farm.folder / "yard"
+    return state_folder(env) / "yard" if is_packed(farm) else farm / "yard"
 
 
 def opened_yard(arguments: argparse.Namespace, env: Mapping[str, str]) -> Yard:
@@ -75,6 +102,8 @@ def open_workshop(
     if is_new and arguments.yard is not None:
         logger.info("there is no yard in %s yet", folder)
     yard = Yard(folder) if is_new else open_yard(folder, create=needs_yard)
+    if arguments.command in _MAKING and is_packed(farm.folder):
+        logger.info("recipes are those that ship with wheelyard; wheels go to %s", yard.path)
     return workshop.open_workshop(farm, yard, env=env, options=options)
 
 

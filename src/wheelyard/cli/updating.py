@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wheelyard.cli.output import print_json, print_lines
-from wheelyard.cli.session import open_farm, open_workshop
+from wheelyard.cli.session import open_own_farm, open_workshop
 from wheelyard.errors import LockError, UnknownNameError, UsageError
-from wheelyard.files import appearing
+from wheelyard.files import disk_errors, replace_file
 from wheelyard.model.cell import MACHINES, TorchBuild
 from wheelyard.model.redistributables import redist_lock_request
 from wheelyard.model.releases import cuda_release, torch_release
@@ -45,19 +45,14 @@ def update(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
 
         update_releases(arguments, env)
         return
-    farm = open_farm(arguments)
+    farm = open_own_farm(arguments)
     workshop = open_workshop(arguments, farm, env)
-    resolving = uv_environment(workshop.indexes, workshop.env, resolving=True)
     wanted = _select(farm, arguments)
     made = []
     for request in wanted:
-        if not (arguments.again or arguments.name) and _is_current(farm, request):
+        if not (arguments.again or arguments.name) and is_current(farm, request):
             continue
-        text = _make(request, workshop, resolving)
-        path = farm.folder / request.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with appearing(path) as stream:
-            stream.write(text.encode())
+        write_lock(request, workshop)
         made.append(str(request.path))
         if not arguments.json:
             print_lines(f"locked {request.path}")
@@ -67,7 +62,16 @@ def update(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
         print_lines(f"all {len(wanted)} locks are up to date")
 
 
-def _make(request: LockRequest, workshop: Workshop, resolving: Mapping[str, str]) -> str:
+def write_lock(request: LockRequest, workshop: Workshop) -> None:
+    """Make a lock and put it into the farm."""
+    text = _make(request, workshop)
+    path = workshop.farm.folder / request.path
+    with disk_errors(path):
+        replace_file(path, text.encode())
+
+
+def _make(request: LockRequest, workshop: Workshop) -> str:
+    resolving = uv_environment(workshop.indexes, workshop.env, resolving=True)
     if request.kind == "redist":
         return resolve_redist_lock(request, settings=workshop.indexes, env=workshop.env)
     if request.kind == "torch" and needs_pytorch_index(request):
@@ -126,7 +130,8 @@ def _unwanted_torch(name: str | None) -> list[LockRequest]:
     return [torch_lock(torch)] if is_known else []
 
 
-def _is_current(farm: Farm, request: LockRequest) -> bool:
+def is_current(farm: Farm, request: LockRequest) -> bool:
+    """Whether the farm has a lock that answers this very request."""
     try:
         farm.lock(request)
     except LockError:

@@ -13,7 +13,7 @@ from packaging.version import Version
 
 import wheelyard
 from wheelyard.cli.output import print_json, print_lines
-from wheelyard.cli.session import open_farm, open_workshop
+from wheelyard.cli.session import open_own_farm, open_workshop
 from wheelyard.errors import FetchError, InputFileError, UnknownNameError, WheelyardError
 from wheelyard.files import appearing
 from wheelyard.model.releases import cuda_release
@@ -61,7 +61,7 @@ class _Change:
 
 def update_releases(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Look for new versions of recipes, torch, Python and CUDA, and write down what there is."""
-    farm = open_farm(arguments)
+    farm = open_own_farm(arguments)
     workshop = open_workshop(arguments, farm, env)
     change = _Change()
     with open_session(workshop.indexes, workshop.env) as session:

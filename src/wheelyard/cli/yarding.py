@@ -5,18 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
-import shutil
+import sys
 from typing import TYPE_CHECKING, assert_never
 
 from wheelyard.cli.output import print_json, print_lines, print_table
 from wheelyard.cli.probing import print_probe
 from wheelyard.cli.session import open_farm, open_workshop, opened_yard
-from wheelyard.errors import InputFileError, MachineError, UnknownNameError
+from wheelyard.errors import InputFileError, MachineError, UnknownNameError, WheelyardError
+from wheelyard.files import disk_errors
 from wheelyard.folders import remove_tree
-from wheelyard.machine.disk import readable_size
+from wheelyard.machine.disk import free_bytes, readable_size
 from wheelyard.machine.folders import cache_folder
 from wheelyard.machine.gpu import find_driver
 from wheelyard.model.record import Adopted, Built, TestLevel, TestReport, machine_label
+from wheelyard.model.words import nearest
 from wheelyard.planning.naming import job_named
 from wheelyard.planning.plan import expand_matrix
 from wheelyard.survey import survey
@@ -27,9 +29,11 @@ from wheelyard.yard.reports import add_report
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from wheelyard.farm import Farm
+    from wheelyard.model.job import Job
     from wheelyard.survey import Survey
     from wheelyard.workshop import Workshop
     from wheelyard.yard.folder import StoredWheel, Yard
@@ -65,7 +69,10 @@ def _try_here(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     _show_report(report, path, stored, as_json=arguments.json)
     if arguments.on_gpu and report.level is not TestLevel.ran_on_gpu:
         archs = " ".join(stored.record.gpu_archs)
-        msg = f"{arguments.identifier} has code for {archs}, and none of the GPUs here is one."
+        msg = (
+            f"{arguments.identifier} was imported and not run: none of the GPUs here is one of "
+            f"those that it has code for ({archs}), or its smoke.py has no cases yet."
+        )
         raise MachineError(msg)
 
 
@@ -122,23 +129,41 @@ def explain(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Say what a job is made from and how it stands."""
     farm = open_farm(arguments)
     workshop = open_workshop(arguments, farm, env)
-    stored = workshop.yard.find(identifier=arguments.identifier)
-    jobs, unwanted = expand_matrix(farm.recipes, farm.matrix)
-    job = next((item for item in jobs if item.identifier == arguments.identifier), None)
-    probed = find_probe(workshop.yard, arguments.identifier)
-    if job is None and stored is None and probed is None:
-        for item in unwanted:
-            if f"{item.version.label}-{item.cell.identifier}" == arguments.identifier:
-                print_lines(f"not built: {item.reason}")
-                return
-        msg = f"No job is named {arguments.identifier!r}. `wheelyard matrix` shows all of them."
-        raise UnknownNameError(msg)
+    identifier = arguments.identifier
+    stored = workshop.yard.find(identifier=identifier)
+    probed = find_probe(workshop.yard, identifier)
+    job = _find_job(identifier, farm, is_made=stored is not None or probed is not None)
+    if isinstance(job, str):
+        print_lines(f"not built: {job}")
+        return
     if job is not None:
         _print_standing(survey((job,), workshop))
     if stored is not None:
         _print_record(stored, workshop)
     elif probed is not None:
         print_probe(probed)
+
+
+def _find_job(identifier: str, farm: Farm, *, is_made: bool) -> Job | str | None:
+    """Return the job of that name, also one that the matrix does not want, or why there is none.
+
+    What was made is told although its recipe may have gone.
+    """
+    jobs, unwanted = expand_matrix(farm.recipes, farm.matrix)
+    known = {job.identifier: job for job in jobs}
+    if identifier in known:
+        return known[identifier]
+    for item in unwanted:
+        if f"{item.version.label}-{item.cell.identifier}" == identifier:
+            return item.reason
+    try:
+        return job_named(identifier, farm.recipes)
+    except WheelyardError as error:
+        if is_made:
+            return None
+        near = nearest(identifier, known)
+        msg = f"No job is named {identifier!r}: {error}{near} `wheelyard matrix` shows all of them."
+        raise UnknownNameError(msg) from None
 
 
 def _print_standing(found: Survey) -> None:
@@ -193,8 +218,10 @@ def log(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     """Print a job's log as it is."""
     path = opened_yard(arguments, env).log_path(arguments.identifier)
     if not path.is_file():
-        known = ", ".join(item.stem for item in sorted(path.parent.glob("*.log"))) or "none"
-        msg = f"There is no log of {arguments.identifier!r}. Logs: {known}."
+        known = [item.stem for item in sorted(path.parent.glob("*.log"))]
+        near = nearest(arguments.identifier, known)
+        logs = ", ".join(known) or "none"
+        msg = f"There is no log of {arguments.identifier!r}.{near} Logs: {logs}."
         raise UnknownNameError(msg)
     text = path.read_text(encoding="utf-8", errors="replace").rstrip("\n")
     if arguments.json:
@@ -204,22 +231,43 @@ def log(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
 
 
 def clean(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
-    """Show what the caches hold; delete the parts that are named."""
+    """Show what the caches hold and what would go; delete the parts that are named."""
     cache = cache_folder(env)
     parts = {path.name: path for path in sorted(cache.glob("*")) if path.is_dir()}
-    wanted = list(parts) if arguments.all else arguments.what
+    wanted = list(parts) if arguments.all else list(dict.fromkeys(arguments.what))
     unknown = [name for name in wanted if name not in parts]
     if unknown:
-        msg = f"The cache {cache} has no part {unknown[0]!r}. It has: {', '.join(parts)}."
+        has = f"It has: {', '.join(parts)}." if parts else "It is empty."
+        msg = f"The cache {cache} has no part {unknown[0]!r}.{nearest(unknown[0], parts)} {has}"
         raise UnknownNameError(msg)
-    rows = [(name, readable_size(_size(path))) for name, path in parts.items()]
-    print_table(("PART", "SIZE"), rows)
-    for name in wanted:
-        remove_tree(parts[name])
-        print_lines(f"deleted {parts[name]}")
+    sizes = {name: _size(path) for name, path in parts.items()}
+    if arguments.json:
+        gone = [] if arguments.dry_run else _remove_parts(parts[name] for name in wanted)
+        print_json({"cache": str(cache), "deleted": gone, "sizes": sizes})
+        return
+    shown = wanted or list(parts)
+    rows = [(name, readable_size(sizes[name])) for name in shown]
+    print_table(("PART", "SIZE"), [*rows, ("all", readable_size(sum(sizes[it] for it in shown)))])
     if not wanted:
-        free = readable_size(shutil.disk_usage(cache).free) if cache.exists() else "?"
+        free = readable_size(free_bytes(cache))
         print_lines("", f"{cache}; {free} free. Delete with `wheelyard clean PART...` or --all.")
+        return
+    print_lines("")
+    if arguments.dry_run:
+        print_lines(*(f"would delete {parts[name]}" for name in wanted))
+    for path in () if arguments.dry_run else (parts[name] for name in wanted):
+        print_lines(*(f"deleted {gone}" for gone in _remove_parts((path,))))
+
+
+def _remove_parts(paths: Iterable[Path]) -> list[str]:
+    """Remove these folders; the table of their sizes is on the screen by then."""
+    sys.stdout.flush()
+    gone = []
+    for path in paths:
+        with disk_errors(path):
+            remove_tree(path)
+        gone.append(str(path))
+    return gone
 
 
 def _size(folder: Path) -> int:
@@ -235,13 +283,3 @@ def _find(yard: Yard, identifier: str) -> StoredWheel:
         msg = f"The yard {yard.path} has no {identifier!r}. It has:\n  {known}"
         raise UnknownNameError(msg)
     return found
-
-
-COMMANDS = {
-    "clean": clean,
-    "explain": explain,
-    "index": index,
-    "log": log,
-    "page": page,
-    "smoke": smoke,
-}

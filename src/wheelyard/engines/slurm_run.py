@@ -22,6 +22,7 @@ from wheelyard.engines.slurm import AGAIN, End, Needs, Slurm, render_script
 from wheelyard.errors import YardError
 from wheelyard.files import replace_file
 from wheelyard.locking import held
+from wheelyard.model.decode import UNREADABLE
 from wheelyard.scheduling import events
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Folder:
             return msgspec.json.decode(path.read_bytes(), type=_State).tasks
         except FileNotFoundError:
             return ()
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             msg = f"{path} cannot be read: {error}. Remove it when `squeue` shows no task of it."
             raise YardError(msg) from error
 

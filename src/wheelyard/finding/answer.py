@@ -186,6 +186,7 @@ class _Asker:
         kind, because a conflict that torch and wheels of ours have no part in is that of all others
         of the kind.
         """
+        tell(0, len(cells))
         found: dict[Cell, Resolved | Conflict] = {}
         first_of_kind = {_kind(cell): cell for cell in reversed(cells)}
         general: dict[object, Conflict] = {}

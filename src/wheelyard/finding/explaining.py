@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _LOCAL = re.compile(r"\+cu\d+\.torch[0-9.]*[0-9](?:\.[a-z0-9]+)*")
 _NOWHERE = re.compile(r"^(?P<name>\S+) was not found in the (?:package registry|provided)")
 _OTHER_PLATFORM = "platform tag"
+_ASKED = re.compile(r"you require (?P<name>[A-Za-z0-9._-]*[A-Za-z0-9])")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _CONCLUSION = re.compile(r",? we can conclude that .*$")
 _OURS_FROM_SOURCE = re.compile(r"^(?P<name>\S+?)(?:[=<>!~]\S*)? has no usable wheels$")
@@ -40,7 +41,14 @@ def explain(conflict: Conflict, *, ours: Iterable[str] = ()) -> str:
             told = _with_nearest(fact, ours) + (tags if _OTHER_PLATFORM in fact else "")
             if told not in facts and not _is_known(fact, ours):
                 facts.append(told)
-    return "; ".join(facts) or " ".join(conflict.text.split())
+    telling = [fact for fact in facts if _is_telling(fact, facts)] or facts
+    return "; ".join(telling) or " ".join(conflict.text.split())
+
+
+def _is_telling(fact: str, facts: Iterable[str]) -> bool:
+    """What was asked for is known, unless something depends on another version of it."""
+    asked = _ASKED.match(fact)
+    return asked is None or any(f"depends on {asked['name']}" in other for other in facts)
 
 
 def _with_nearest(fact: str, ours: frozenset[str]) -> str:
@@ -75,7 +83,7 @@ def _facts(sentence: str) -> list[str]:
     return [
         fact.strip()
         for fact in re.split(r" and (?=\S+ (?:depends|has no)|you require|all versions)", because)
-        if fact.strip() and "we can conclude" not in fact and not fact.startswith("you require")
+        if fact.strip() and "we can conclude" not in fact
     ]
 
 

@@ -56,6 +56,8 @@ class Offer:
     """The index that serves it, or will once it is made."""
     effort: float = 0.0
     """CPU seconds until it exists."""
+    doubt: str = ""
+    """Why it is not known whether somebody has it already."""
 
     @property
     def public(self) -> str:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from wheelyard.workshop import Workshop
 
 _LIMIT = 1 << 20
+_FOUND = ".env"
 _TARGET = re.compile(r"sm(\d{1,2})(\d)([af]?)(ptx)?")
 
 
@@ -59,7 +60,7 @@ class Offers:
             else:
                 by_version[offer.name, offer.version.public].append(offer)
         best = (
-            min(of_version, key=lambda one: (_distance(one.origin), not one.is_default))
+            min(of_version, key=lambda one: (_distance(one.origin), *_unlike(one)))
             for of_version in by_version.values()
         )
         object.__setattr__(self, "offers", tuple(best))
@@ -114,6 +115,11 @@ def gather(question: Question, workshop: Workshop, places: Places) -> dict[Cell,
             )
             for cell in question.cells
         }
+
+
+def _unlike(offer: Offer) -> tuple[bool, bool]:
+    """Say in which ways a wheel is not what the recipe gives for the locked torch."""
+    return (offer.version.local or "").endswith(_FOUND), not offer.is_default
 
 
 def _distance(origin: Origin) -> int:
@@ -196,13 +202,16 @@ def _gpu_archs(wheel: PublishedWheel, job: Job) -> tuple[str, ...] | None:
     if wheel.is_of(job):
         return tuple(str(arch) for arch in job.gpu_archs)
     ours, local = job.wheel_version.local or "", wheel.version.local or ""
-    traits = local.removeprefix(f"{ours}.").split(".")
+    # in an index of their own lie wheels for a torch that was found, which who names it wants
+    traits = local.removesuffix(_FOUND).removeprefix(ours).split(".")[1:]
     targets = [_TARGET.fullmatch(trait) for trait in traits]
     named = PublishedWheel.is_of(dataclasses.replace(wheel, version=job.wheel_version), job)
     if wheel.version.public != job.wheel_version.public or not named or not all(targets):
         return None
     if not local.startswith(f"{ours}."):
         return None
+    if not targets:
+        return tuple(str(arch) for arch in job.gpu_archs)
     return tuple(
         f"{one[1]}.{one[2]}{one[3]}{'+PTX' if one[4] else ''}" for one in targets if one is not None
     )
@@ -225,4 +234,5 @@ def _would_be(gap: Gap, workshop: Workshop) -> Offer:
         gpu_archs=tuple(str(arch) for arch in job.gpu_archs),
         index_url=workshop.yard.index_url(job.index_label),
         effort=effort,
+        doubt=gap.note if gap.state is GapState.unknown else "",
     )

@@ -31,6 +31,7 @@ GLIBC_OF_UV = ((2, 17), (2, 28), *((2, minor) for minor in range(31, 41)))
 """The C libraries that uv resolves for."""
 
 _UNSOLVED = "No solution found"
+_FAILED_BUILD = re.compile(r"Failed to build `([^`]+)`")
 _SOURCE_ONLY = re.compile(r"Wheels are required for `([^`]+)`")
 _DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -63,6 +64,14 @@ class Resolved:
     ours: tuple[Offer, ...]
     torch_index: str = ""
     """The index that torch comes from, where it is not the user's own."""
+
+    @property
+    def from_source(self) -> tuple[Pinned, ...]:
+        """Those that the index has no wheel of: whoever installs them runs their build."""
+        ours = {offer.name for offer in self.ours}
+        return tuple(
+            item for item in self.packages.values() if not item.wheels and item.name not in ours
+        )
 
     def version(self, name: str) -> Version | None:
         found = self.packages.get(canonicalize_name(name))
@@ -131,6 +140,12 @@ class Resolver:
         try:
             run_uv([*command, "requirements.in"], env=self._child_env(cell), cwd=place)
         except ProcessError as error:
+            unbuilt = _FAILED_BUILD.search(error.tail)
+            if unbuilt is not None and not only_wheels:
+                return Conflict(
+                    text=f"{unbuilt[1]} has no wheel on the index, no recipe here, and a source "
+                    "that does not tell what it requires"
+                )
             if _UNSOLVED not in error.tail:
                 msg = (
                     f"The dependencies for {cell.identifier} could not be resolved:\n"

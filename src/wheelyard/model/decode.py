@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 import typing
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="Table")
 
+UNREADABLE: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+"""What msgspec raises for a document that is none."""
+
+_MOST_PARTS: Final = 64
+# tomllib takes minutes for a key of some thousand parts
+_LONG_KEY = re.compile(r"(?<![\w-])(?:[\w-]++\s*+\.\s*+){64}")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`(?: - at `(?P<path>.*)`)?")
 _AT = re.compile(r"^(?P<text>.*) - at `\$(?P<path>.*)`$")
 _STEP = re.compile(r"\.(?P<key>[^.\[\]]+)|\[(?P<number>\d+|\.\.\.)\]")
@@ -24,9 +30,12 @@ _STEP = re.compile(r"\.(?P<key>[^.\[\]]+)|\[(?P<number>\d+|\.\.\.)\]")
 
 def decode_table(text: str, table: type[T], *, origin: str) -> T:
     """Decode ``text`` as ``table``; ``origin`` names the file in errors."""
+    if _LONG_KEY.search(text):
+        msg = f"{origin} has a key of more than {_MOST_PARTS} parts. No table is so deep."
+        raise InputFileError(msg)
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (RecursionError, ValueError) as error:  # ValueError: a number of thousands of digits
         msg = f"{origin} is not TOML: {error}"
         raise InputFileError(msg) from None
     try:

@@ -11,6 +11,7 @@ from packaging.version import Version
 
 from wheelyard.errors import YardError
 from wheelyard.model.cell import TorchBuild
+from wheelyard.model.decode import UNREADABLE
 from wheelyard.model.record import FORMAT, Filename, Instant, Label, Sha256, TestLevel
 
 
@@ -94,7 +95,7 @@ def read_entry(text: bytes, *, origin: str) -> IndexEntry:
     """Take what an index needs out of a record's text; ``origin`` names the file in errors."""
     try:
         found = msgspec.json.decode(text, type=_Recorded)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         msg = f"{origin} cannot be read: {error}. Restore it from where this yard was copied."
         raise YardError(msg) from error
     if found.format > FORMAT:

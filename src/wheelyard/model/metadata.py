@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import math
 import re
 from base64 import urlsafe_b64encode
 from typing import TYPE_CHECKING, Final
@@ -16,6 +15,7 @@ from packaging.tags import Tag, parse_tag
 from packaging.utils import NormalizedName, canonicalize_name
 
 from wheelyard.errors import RepairError
+from wheelyard.model.wheel_filename import MOST_TAGS, count_tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
     from packaging.version import Version
 
-_MOST_TAGS: Final = 1000
 _SIZE = re.compile(r"[0-9]{1,18}")
 _LONGEST_MESSAGE: Final = 500
 
@@ -90,10 +89,9 @@ def parse_wheel_info(text: bytes) -> WheelInfo:
 def _parse_tag(text: str) -> frozenset[Tag]:
     """Parse a tag set such as ``py2.py3-none-any``, which stands for the product of its parts."""
     try:
-        parts = [part.count(".") + 1 for part in text.split("-")]
-        if math.prod(parts) <= _MOST_TAGS:
+        if count_tags(text) <= MOST_TAGS:
             return parse_tag(text)
-        reason = f"it stands for more than {_MOST_TAGS} tags"
+        reason = f"it stands for more than {MOST_TAGS} tags"
     except ValueError as error:
         reason = str(error)
     msg = f"WHEEL of the wheel has the tag {text[:200]!r}: {reason}. Its build has to write one."

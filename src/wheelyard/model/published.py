@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from packaging.utils import InvalidWheelFilename, NormalizedName, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, NormalizedName
+
+from wheelyard.model.wheel_filename import parse_wheel_filename
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,10 +6,10 @@ import dataclasses
 from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar, assert_never
 from urllib.parse import unquote, urlsplit
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name, is_normalized_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from wheelyard.errors import ImpossibleCellError, InputFileError, UnknownNameError, UsageError
 from wheelyard.model.asset_name import AssetTemplate, UpstreamReleases
@@ -252,7 +252,7 @@ class _Parser:
     def parse(self, path: str, text: str, parser: Callable[[str], T]) -> T:
         try:
             return parser(text)
-        except (InvalidSpecifier, InvalidVersion, InvalidRequirement, UsageError) as error:
+        except (UsageError, ValueError) as error:  # InvalidVersion and its like, or long numbers
             # packaging draws an arrow below a requirement, which makes three lines of one
             message = str(error).partition("\n")[0]
             self.refuse(path, message if repr(text) in message else f"{message}, given {text!r}")

@@ -15,6 +15,7 @@ PinnedImage = Annotated[
 PolicyName = Annotated[
     str, msgspec.Meta(pattern=r"^manylinux_\d+_\d+$", description="a manylinux policy")
 ]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
@@ -24,8 +25,8 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class EffortTable(Table, frozen=True, kw_only=True):
     """CPU seconds that one wheel costs on a current core."""
 
-    host: float = 30.0
-    device: float = 60.0
+    host: Seconds = 30.0
+    device: Seconds = 60.0
 
 
 class BuildTable(Table, frozen=True, kw_only=True):
@@ -33,7 +34,7 @@ class BuildTable(Table, frozen=True, kw_only=True):
 
     requires: tuple[str, ...]
     environment: dict[str, str] = {}
-    memory_per_job: Annotated[float, msgspec.Meta(gt=0, description="GiB")] = 2.0
+    memory_per_job: Annotated[float, msgspec.Meta(gt=0, le=65536, description="GiB")] = 2.0
     platform: PolicyName | None = None
     effort: EffortTable = EffortTable()
     probe: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from packaging.version import Version
 
 from wheelyard.errors import YardError
 from wheelyard.model.cell import Cell, Machine, PythonVersion, TorchBuild
+from wheelyard.model.decode import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -260,7 +261,7 @@ def readable(origin: str) -> Iterator[None]:
     """Say what to do about a document that cannot be decoded."""
     try:
         yield
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         msg = f"{origin} cannot be read: {error}. Restore it from where this yard was copied."
         raise YardError(msg) from error
 

@@ -9,7 +9,7 @@ import msgspec
 
 from wheelyard.errors import InputFileError, IntegrityError, UsageError
 from wheelyard.model.cell import MACHINES, CudaVersion, Machine
-from wheelyard.model.decode import decode_table
+from wheelyard.model.decode import UNREADABLE, decode_table
 from wheelyard.model.lock import Lock, LockRequest
 from wheelyard.model.recipe_file import Table
 
@@ -182,7 +182,7 @@ def _toml(table: Table) -> list[str]:
 def _decode_manifest(content: bytes, origin: str) -> dict[str, object]:
     try:
         return msgspec.json.decode(content, type=dict[str, object])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         begins = content[:40].decode("utf-8", "backslashreplace")
         msg = f"{origin} is no manifest ({error}); it begins with {begins!r}."
         raise IntegrityError(msg) from None

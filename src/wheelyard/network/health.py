@@ -14,6 +14,7 @@ from wheelyard.errors import DiskError
 from wheelyard.files import disk_errors, replace_file
 from wheelyard.locking import held
 from wheelyard.machine.folders import cache_folder
+from wheelyard.model.decode import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -92,6 +93,6 @@ def _load(path: Path | None) -> _Remembered:
     try:
         content = b"" if path is None else path.read_bytes()
         found = msgspec.json.decode(content, type=_Remembered)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return _Remembered()
     return found if found.format == 1 else _Remembered()

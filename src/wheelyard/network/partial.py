@@ -11,6 +11,8 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
+from wheelyard.model.decode import UNREADABLE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -169,7 +171,7 @@ def publish(partial: Partial, destination: Path) -> None:
 def _load(path: Path) -> _Source | None:
     try:
         return msgspec.json.decode(_sidecar(path).read_bytes(), type=_Source)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return None
 
 

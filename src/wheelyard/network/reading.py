@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from wheelyard.errors import FetchError
 from wheelyard.network.asking import read_small
 from wheelyard.network.failover import AllFailedError, RouteError, Way, first_that_works
+from wheelyard.network.foreign import OTHER_FORM
 from wheelyard.network.health import Health
 from wheelyard.network.masking import mask_url
 
@@ -53,7 +54,7 @@ def read_document(
             answer = read_small(
                 session, route, settings=network, limit=limit, headers=headers(route)
             )
-            found.append(read(answer.content))
+            found.append(_read(read, answer.content))
         except RouteError as error:
             statuses[route.url] = error.status
             raise
@@ -71,3 +72,12 @@ def read_document(
         msg = f"{mask_url(url)} could not be read:\n{error}"
         raise kind(msg) from error
     return found[0]
+
+
+def _read(read: Callable[[bytes], T], content: bytes) -> T:
+    """Say of an answer that has another form than every reader expects that it is wrong."""
+    try:
+        return read(content)
+    except OTHER_FORM as error:
+        msg = f"sent what has another form than this ({error!r:.200})"
+        raise RouteError(msg, wrong=True) from error

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _CHUNK: Final = 1 << 18
 _INFLATED: Final = 1 << 20
 """At most so much is inflated at once: deflate can make a thousand bytes of one."""
+_LARGEST: Final = 8 << 30
 _TAIL: Final = 1 << 16
 _LOCAL_HEADER = struct.Struct("<4sHHHHHIIIHH")
 _LOCAL_MAGIC: Final = b"PK\x03\x04"
@@ -80,7 +81,7 @@ class RemoteZip:
         try:
             with zipfile.ZipFile(archive) as directory:
                 members = [item for item in directory.infolist() if wanted(item.filename)]
-        except (zipfile.BadZipFile, NotImplementedError) as error:
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
             msg = (
                 f"{self._wheel.filename} from {mask_url(self._wheel.url)} is not a zip archive "
                 f"({error}). Try again, or another index."
@@ -126,6 +127,8 @@ class RemoteZip:
         pieces = stream.pieces(member.compress_size)
         if member.compress_type == zipfile.ZIP_DEFLATED:
             pieces = _inflate(pieces)
+        if member.file_size > _LARGEST:
+            self._refuse(member, f"it claims {member.file_size} bytes, more than any library has")
         checksum = size = 0
         with path.open("wb") as file:
             try:

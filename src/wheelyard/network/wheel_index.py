@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, canonicalize_name
 
 from wheelyard.errors import FetchError
+from wheelyard.model.wheel_filename import parse_wheel_filename
+from wheelyard.network.foreign import OTHER_FORM, shallow
 from wheelyard.network.masking import mask_url
 
 if TYPE_CHECKING:
@@ -95,11 +97,19 @@ def _ask(
 
 def _in_folder(folder: Path, name: str) -> Iterator[IndexWheel]:
     """Look into a folder of wheels, or into an index that lies in one."""
-    from pypi_simple import ProjectPage  # noqa: PLC0415 - takes 0.4 s
+    from pypi_simple import (  # noqa: PLC0415 - takes 0.4 s
+        ProjectPage,
+        UnsupportedRepoVersionError,
+    )
 
     page = folder if folder.is_file() else folder / name / "index.html"
     if page.is_file():
-        links = ProjectPage.from_html(name, page.read_bytes(), base_url=page.as_uri()).packages
+        try:
+            text = shallow(page.read_bytes())
+            links = ProjectPage.from_html(name, text, base_url=page.as_uri()).packages
+        except (UnsupportedRepoVersionError, *OTHER_FORM) as error:
+            msg = f"{page} is no project page: {' '.join(str(error).split())[:300]}"
+            raise FetchError(msg) from error
         yield from _wheels(
             name, ((one.filename, one.url, one.digests.get("sha256"), False) for one in links)
         )
@@ -125,12 +135,12 @@ def _on_index(
         if is_page:
             response = session.get(place, timeout=TIMEOUT)
             response.raise_for_status()
-            page = ProjectPage.from_html(name, response.content, base_url=place)
+            page = ProjectPage.from_html(name, shallow(response.content), base_url=place)
         else:
             page = PyPISimple(place, session=session).get_project_page(name, timeout=TIMEOUT)
     except NoSuchProjectError:
         return
-    except (RequestException, UnsupportedRepoVersionError, ValueError) as error:
+    except (RequestException, UnsupportedRepoVersionError, *OTHER_FORM) as error:
         msg = f"no project page ({' '.join(str(error).split())[:300] or type(error).__name__})"
         raise FetchError(msg) from error
     links = page.packages

@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from wheelyard.errors import FetchError
+from wheelyard.network.foreign import OTHER_FORM
 from wheelyard.network.masking import mask_url
 from wheelyard.network.wheel_index import IndexWheel, list_wheels
 
@@ -29,7 +30,7 @@ def list_index(
     with open_session(settings, env) as session:
         try:
             page = PyPISimple(url, session=session).get_index_page(timeout=TIMEOUT)
-        except (RequestException, UnsupportedRepoVersionError, ValueError) as error:
+        except (RequestException, UnsupportedRepoVersionError, *OTHER_FORM) as error:
             msg = f"{mask_url(url)} is no index: {' '.join(str(error).split())[:300]}"
             raise FetchError(msg) from error
         # A project's page looks like an index whose projects are called as files are.

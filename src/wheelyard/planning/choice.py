@@ -9,7 +9,7 @@ from packaging.version import Version
 
 from wheelyard.errors import ImpossibleCellError, MachineError
 from wheelyard.model.cell import Cell, TorchBuild
-from wheelyard.model.possibility import reason_driver_too_old
+from wheelyard.model.possibility import reason_driver_too_old, reasons_against_build
 from wheelyard.planning.plan import nearest_hint, reasons_against
 
 if TYPE_CHECKING:
@@ -125,6 +125,14 @@ def _choose_python(
     offer: Offer,
     refusals: list[str],
 ) -> Cell | None:
+    # whatever the Python
+    against = list(reasons_against_build(torch, offer.machine))
+    if not against:
+        needs = version.conditions.reasons_against_torch(torch)
+        against = [f"{version.label} {reason}." for reason in needs]
+    if against:
+        refusals.extend(against)
+        return None
     for python in pythons:
         cell = Cell(python, torch, offer.machine)
         reasons = reasons_against(version, cell)

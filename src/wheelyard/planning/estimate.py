@@ -9,13 +9,15 @@ if TYPE_CHECKING:
     from wheelyard.model.job import Job
 
 _LONG_SECONDS = 900.0
-_TORCH_BYTES = 5 * 2**30
 _WORK_BYTES = 2 * 2**30
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """Wall seconds, peak memory and disk in bytes, and how many compiles run at once."""
+    """Wall seconds, peak memory and disk in bytes, and how many compiles run at once.
+
+    Torch and toolkit are on the disk before it is asked for more.
+    """
 
     seconds: float
     memory: int
@@ -37,7 +39,7 @@ def make_estimate(job: Job, *, compile_jobs: int) -> Estimate:
     return Estimate(
         seconds=cpu_seconds / compile_jobs,
         memory=build.memory_per_job * compile_jobs,
-        disk=_TORCH_BYTES + _WORK_BYTES,
+        disk=_WORK_BYTES,
         compile_jobs=compile_jobs,
     )
 

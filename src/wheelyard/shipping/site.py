@@ -9,6 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from wheelyard.errors import TargetError
+from wheelyard.model.decode import UNREADABLE
 from wheelyard.model.index_entry import IndexEntry  # noqa: TC001 - msgspec reads it
 from wheelyard.model.index_page import HTML_NAME, JSON_NAME, Urls, index_pages
 from wheelyard.model.record import TestLevel
@@ -67,7 +68,7 @@ def read_site(store: ObjectStore) -> Site | None:
         return None
     try:
         site = msgspec.json.decode(text, type=Site)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         msg = f"{STATE_NAME} in {store.name} cannot be read: {error}. Restore it, or publish anew."
         raise TargetError(msg) from error
     if site.format != SITE_FORMAT:

@@ -125,7 +125,18 @@ def _describe(path: Path) -> tuple[str, str]:
 
 def _check_link(path: Path, tree: Path) -> None:
     target = path.readlink()
-    inside = path.resolve().is_relative_to(tree.resolve())
+    inside = _resolve(path).is_relative_to(tree.resolve())
     if target.is_absolute() or not inside:
         msg = f"The link {path} leads out of its source tree, to {str(target)!r}."
         raise IntegrityError(msg)
+
+
+def _resolve(path: Path) -> Path:
+    try:
+        # Path.resolve raises another error for a circle, or none, from version to version
+        return Path(os.path.realpath(path, strict=True))
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENAMETOOLONG}:
+            msg = f"The link {path} leads into a circle of links. A source tree must not have one."
+            raise IntegrityError(msg) from None
+        return Path(os.path.realpath(path))

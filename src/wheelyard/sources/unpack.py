@@ -2,35 +2,58 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import dataclasses
+import errno
 import functools
+import gzip
 import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from wheelyard.errors import IntegrityError
 from wheelyard.sources.tree import settle_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
 # Since Python 3.11.4; the checks below do not depend on it.
 _data_filter = getattr(tarfile, "data_filter", None)
 _BROKEN = (
+    ArithmeticError,
     EOFError,
+    LookupError,
     OSError,  # what gzip and bz2 raise
-    RuntimeError,  # a zip entry that is encrypted, or compressed in an unknown way
+    RuntimeError,  # a zip entry that is encrypted, headers that follow each other without end
+    ValueError,  # a number or a name that is none
     lzma.LZMAError,
+    struct.error,
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
 )
+
+
+_DECODERS: tuple[tuple[bytes, Callable[..., Any]], ...] = (
+    (b"\x1f\x8b", gzip.open),
+    (b"BZh", bz2.open),
+    (b"\xfd7zXZ\x00", lzma.open),
+    (b"\x5d\x00\x00", lzma.open),
+)
+_LARGEST_HEADER = 1 << 20
+"""In bytes; what tar keeps of an entry beside its content, all of which is read into memory."""
+_LONGEST_NAME = 2048
+_LONGEST_PART = 255
+_ARCHIVES_FAULT = frozenset({None, errno.EINVAL})
+"""Errors of reading that come from an offset that is none."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,9 +95,37 @@ def unpack(
 
 
 def _unpack_tar(archive: Path, folder: Path, *, strip_top: bool, limits: Limits) -> None:
-    with _whole(archive), tarfile.open(archive) as tar:
+    with (
+        _whole(archive),
+        _decoder(archive)(archive) as stream,
+        tarfile.open(fileobj=cast("IO[bytes]", _Guarded(stream)), mode="r:") as tar,
+    ):
         entries = _tar_entries(tar, archive, folder)
         _write(entries, archive, folder, strip_top=strip_top, limits=limits)
+
+
+def _decoder(archive: Path) -> Callable[[Path], AbstractContextManager[IO[bytes]]]:
+    with archive.open("rb") as stream:
+        begin = stream.read(8)
+    return next((opened for magic, opened in _DECODERS if begin.startswith(magic)), _open_plain)
+
+
+def _open_plain(archive: Path) -> IO[bytes]:
+    return archive.open("rb")
+
+
+class _Guarded:
+    """A tar's bytes; a header that claims to be as large as a bomb is not read into memory."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.seek, self.tell, self.close = stream.seek, stream.tell, stream.close
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _LARGEST_HEADER:
+            msg = f"a header of {size} bytes"
+            raise tarfile.ReadError(msg)
+        return self._stream.read(size)
 
 
 def _unpack_zip(archive: Path, folder: Path, *, strip_top: bool, limits: Limits) -> None:
@@ -89,7 +140,7 @@ def _whole(archive: Path) -> Iterator[None]:
     try:
         yield
     except _BROKEN as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno not in _ARCHIVES_FAULT:
             raise
         reason = str(error) or type(error).__name__
         msg = f"{archive} is not a whole archive ({reason}). Look at what the recipe pins."
@@ -147,7 +198,7 @@ def _zip_entries(zipped: zipfile.ZipFile, archive: Path) -> Iterator[_Entry]:
         if info.is_dir():
             kind = "folder"
         elif stat.S_ISLNK(mode):
-            kind, target = "link", zipped.read(info).decode("utf-8", "surrogateescape")
+            kind, target = "link", _read_target(zipped, info, archive)
         yield _Entry(
             name=info.filename,
             kind=kind,
@@ -156,6 +207,12 @@ def _zip_entries(zipped: zipfile.ZipFile, archive: Path) -> Iterator[_Entry]:
             executable=bool(mode & stat.S_IXUSR),
             target=target,
         )
+
+
+def _read_target(zipped: zipfile.ZipFile, info: zipfile.ZipInfo, archive: Path) -> str:
+    if info.file_size > _LONGEST_NAME:
+        raise _refused(archive, info.filename, "links to what can be no path")
+    return zipped.read(info).decode("utf-8", "surrogateescape")
 
 
 def _write(
@@ -197,6 +254,10 @@ def _safe_path(archive: Path, name: str) -> PurePosixPath:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name:
         raise _refused(archive, name, "would be written outside the folder")
+    length = len(name.encode("utf-8", "replace"))
+    longest = max((len(part.encode("utf-8", "replace")) for part in path.parts), default=0)
+    if length > _LONGEST_NAME or longest > _LONGEST_PART:
+        raise _refused(archive, f"{name[:80]}...", "has a longer name than file systems take")
     return path
 
 
@@ -209,6 +270,8 @@ def _safe_target(archive: Path, entry: _Entry, path: PurePosixPath) -> str:
             raise _refused(archive, entry.name, f"links out of the folder, to {entry.target!r}")
     if not entry.target:
         raise _refused(archive, entry.name, "links to nothing")
+    if len(entry.target) > _LONGEST_NAME or "\0" in entry.target:
+        raise _refused(archive, entry.name, "links to what can be no path")
     return entry.target
 
 

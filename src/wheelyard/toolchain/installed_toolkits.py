@@ -13,6 +13,7 @@ import msgspec
 
 from wheelyard.errors import MachineError, ProcessError
 from wheelyard.model.cell import CudaVersion
+from wheelyard.model.decode import UNREADABLE
 from wheelyard.run import run
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _told_by_file(path: Path) -> str:
     try:
         content = (path / "version.json").read_bytes()
         return msgspec.json.decode(content, type=_VersionFile).cuda.version
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return ""
 
 

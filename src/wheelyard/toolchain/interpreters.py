@@ -15,6 +15,7 @@ from wheelyard.errors import MachineError, ProcessError
 from wheelyard.files import replace_file
 from wheelyard.machine.folders import cache_folder
 from wheelyard.model.cell import PythonVersion
+from wheelyard.model.decode import UNREADABLE
 from wheelyard.run import run
 from wheelyard.toolchain.interpreter_places import PYTHONS_VARIABLE, list_interpreters
 
@@ -344,7 +345,7 @@ def _ask(path: Path, env: Mapping[str, str]) -> tuple[Answer | str, bool]:
 def _load(path: Path) -> dict[str, _Entry]:
     try:
         remembered = msgspec.json.decode(path.read_bytes(), type=_Remembered)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return {}
     return remembered.entries if remembered.format == 1 else {}
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wheelyard.files import replace_file
+from wheelyard.model.decode import UNREADABLE
 from wheelyard.toolchain.units import is_device_source, source_of
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def read_units(path: Path) -> KeptUnits | None:
     """Return what a group's first build left; a file that cannot be read is as good as none."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=KeptUnits)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, *UNREADABLE):
         return None
 
 

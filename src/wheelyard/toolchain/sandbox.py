@@ -167,7 +167,8 @@ class BubblewrapSandbox:
             arguments += [kind, str(room.source), str(room.inside)]
         for target, path in links:
             arguments += ["--symlink", target, path]
-        arguments += ["--proc", "/proc", "--remount-ro", "/"]
+        # to the owner of the kernel's settings, who is root, capabilities do not matter
+        arguments += ["--proc", "/proc", "--remount-ro", "/proc", "--remount-ro", "/"]
         for name, value in order.env.items():
             arguments += ["--setenv", name, value]
         arguments += ["--chdir", str(order.cwd), "--", *order.command]

@@ -90,10 +90,13 @@ def make_proc(root: str) -> None:
     """Mount a /proc of our own processes only.
 
     Containers that mask parts of /proc refuse it. The host's own would show every other process
-    and its environment, so that there is no sandbox on such a machine.
+    and its environment, so that there is no sandbox on such a machine. Nobody writes to it: whoever
+    is root outside owns the kernel's settings in there, for which no capability is asked.
     """
     Path(f"{root}/proc").mkdir()
     mount("proc", f"{root}/proc", "proc", 0)
+    kept = os.statvfs(f"{root}/proc").f_flag & KEPT_FLAGS
+    mount("none", f"{root}/proc", None, MS_BIND | MS_REMOUNT | MS_RDONLY | kept)
 
 
 def enter(root: str) -> None:

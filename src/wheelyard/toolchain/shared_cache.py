@@ -17,6 +17,7 @@ from wheelyard.errors import IntegrityError
 from wheelyard.files import file_sha256
 from wheelyard.folders import remove_tree
 from wheelyard.leavings import opened, put
+from wheelyard.model.decode import UNREADABLE
 from wheelyard.model.record import Sha256  # noqa: TC001 - msgspec reads it
 from wheelyard.toolchain.admission import sharing
 
@@ -149,7 +150,7 @@ class SharedCache:
                 continue  # removed meanwhile
             try:
                 yield msgspec.json.decode(text, type=SharedList)
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 msg = (
                     f"{stored.key} in {self.store.name} is no list of compiled objects: {error}. "
                     "Remove it; nothing but compile time is lost."

@@ -17,9 +17,11 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 from wheelyard.errors import FetchError
 from wheelyard.files import replace_file
+from wheelyard.model.decode import UNREADABLE
 from wheelyard.model.index_page import HTML_NAME, JSON_NAME
 from wheelyard.model.published import Published, PublishedWheel, parse_published
 from wheelyard.network.failover import RouteError
+from wheelyard.network.foreign import shallow
 from wheelyard.network.masking import mask_url
 from wheelyard.network.reading import NotThereError, read_document
 
@@ -98,8 +100,6 @@ class IndexReader:
             raise FetchError(msg) from error
 
     def _project(self, name: NormalizedName, *, is_listed: bool) -> tuple[PublishedWheel, ...]:
-        if self._trusting and not is_listed:
-            return ()
         base = urljoin(self.url, f"{name}/")
         try:
             files = self._either(
@@ -188,9 +188,13 @@ def _projects_of_json(text: bytes) -> frozenset[str]:
 
 
 def _projects_of_html(text: bytes) -> frozenset[str]:
-    from pypi_simple import IndexPage  # noqa: PLC0415 - takes 0.4 s
+    from pypi_simple import IndexPage, UnsupportedRepoVersionError  # noqa: PLC0415 - takes 0.4 s
 
-    return frozenset(map(canonicalize_name, IndexPage.from_html(_html(text)).projects))
+    try:
+        page = IndexPage.from_html(shallow(_html(text)))
+    except UnsupportedRepoVersionError as error:
+        raise RouteError(str(error), wrong=True) from error
+    return frozenset(map(canonicalize_name, page.projects))
 
 
 def _files_of_json(
@@ -199,7 +203,7 @@ def _files_of_json(
     document = _json(text)
     try:
         files = [
-            (one["filename"], urljoin(base, one["url"]), one["hashes"].get("sha256"))
+            (_text(one["filename"]), urljoin(base, one["url"]), one["hashes"].get("sha256"))
             for one in document["files"]
         ]
         named, versions = document["name"], set(document.get("versions", ()))
@@ -220,12 +224,22 @@ def _files_of_json(
     return files
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        msg = f"{value!r} is no text"
+        raise TypeError(msg)
+    return value
+
+
 def _files_of_html(
     text: bytes, *, name: NormalizedName, base: str
 ) -> list[tuple[str, str, str | None]]:
-    from pypi_simple import ProjectPage  # noqa: PLC0415 - takes 0.4 s
+    from pypi_simple import ProjectPage, UnsupportedRepoVersionError  # noqa: PLC0415 - takes 0.4 s
 
-    page = ProjectPage.from_html(name, _html(text), base_url=base)
+    try:
+        page = ProjectPage.from_html(name, shallow(_html(text)), base_url=base)
+    except UnsupportedRepoVersionError as error:
+        raise RouteError(str(error), wrong=True) from error
     return [(one.filename, one.url, one.digests.get("sha256")) for one in page.packages]
 
 
@@ -233,8 +247,8 @@ def _wheels(
     files: Iterable[tuple[str, str, str | None]], *, name: NormalizedName, page: str
 ) -> Iterable[PublishedWheel]:
     for filename, url, sha256 in files:
-        if sha256 is None or _SHA256.fullmatch(sha256) is None:
-            msg = f"{page} names {filename} without its sha256: such a page is not believed"
+        if not isinstance(sha256, str) or _SHA256.fullmatch(sha256) is None:
+            msg = f"{page} names {filename!r:.200} without its sha256: such a page is not believed"
             raise FetchError(msg)
         wheel = parse_published(filename, url=mask_url(url), sha256=sha256)
         if wheel is not None and wheel.name == name:
@@ -244,5 +258,5 @@ def _wheels(
 def _load(path: Path) -> dict[str, dict[str, str]]:
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, str]])
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return {}

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from wheelyard.errors import FetchError
 from wheelyard.model.asset_name import Asset
 from wheelyard.network.failover import RouteError
+from wheelyard.network.foreign import OTHER_FORM
 from wheelyard.network.github_api import API, token_in
 from wheelyard.network.reading import NotThereError, read_document
 from wheelyard.planning.gaps import Release
@@ -49,7 +50,8 @@ class ReleaseReader:
             return Release(assets=tuple(self._assets(releases, version)))
         except NotThereError:
             return Release()  # every way says that there is no such release
-        except FetchError as error:
+        except (FetchError, *OTHER_FORM) as error:
+            # an answer in another form than GitHub's is as good as none
             return Release(unknown=" ".join(str(error).split())[:500])
 
     def _assets(self, releases: UpstreamReleases, version: RecipeVersion) -> list[Asset]:

@@ -10,10 +10,11 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename
 from packaging.version import Version
 
 from wheelyard.model.cell import MACHINES, CudaVersion, Machine, PythonVersion
+from wheelyard.model.wheel_filename import parse_wheel_filename
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

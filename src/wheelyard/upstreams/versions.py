@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 _TABLE = re.compile(r"^\[\[versions\]\]\n", re.MULTILINE)
 _NEXT = re.compile(r"^\[(?!versions\.)", re.MULTILINE)
-_REFERENCE = re.compile(r"([0-9a-f]{40})\trefs/tags/(\S+?)(\^\{\})?")
+_REFERENCE = re.compile(r"([0-9a-f]{40})\t(HEAD|refs/\S+?)(\^\{\})?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -63,7 +63,10 @@ def list_packages(
             reasons.append(f"{mask_url(url)} has no {name}")
         except (RequestException, ValueError) as error:
             reasons.append(f"{mask_url(url)}: {mask_url(' '.join(str(error).split()))[:200]}")
-    msg = f"No index tells the versions of {name}: {'; '.join(reasons)}"
+    msg = (
+        f"No index tells the versions of {name}: {'; '.join(reasons)}. `wheelyard doctor` shows "
+        "which index and proxy are used, and where they were set."
+    )
     raise FetchError(msg)
 
 
@@ -90,8 +93,8 @@ def _newest_sdist(
 ) -> NewVersion | None:
     found: list[tuple[Version, DistributionPackage]] = []
     for one in packages:
-        version = _final(one.version or "")
-        if version is not None and version > above and _is_usable(one):
+        version = final_version(one.version or "")
+        if version is not None and version > above and is_usable(one):
             found.append((version, one))
     if not found:
         return None
@@ -99,17 +102,18 @@ def _newest_sdist(
     source: dict[str, str | int] = {
         "filename": one.filename,
         "sha256": one.digests["sha256"],
-        "size": one.size or _size(one, session),
+        "size": one.size or file_size(one, session),
     }
     return NewVersion(version=version, source=source, evidence=f"sdist {one.filename}")
 
 
-def _is_usable(one: DistributionPackage) -> bool:
+def is_usable(one: DistributionPackage) -> bool:
+    """Whether it is an sdist that can be pinned, and not withdrawn."""
     is_pinned = _SHA256.fullmatch(one.digests.get("sha256", "")) is not None
     return one.package_type == "sdist" and is_pinned and not one.is_yanked
 
 
-def _size(one: DistributionPackage, session: requests.Session) -> int:
+def file_size(one: DistributionPackage, session: requests.Session) -> int:
     """Ask the file's server, where the index does not say it."""
     from requests import RequestException  # noqa: PLC0415 - takes 0.3 s
 
@@ -124,7 +128,8 @@ def _size(one: DistributionPackage, session: requests.Session) -> int:
         raise FetchError(msg) from error
 
 
-def _final(text: str) -> Version | None:
+def final_version(text: str) -> Version | None:
+    """Return a version that is neither a prerelease nor somebody's own, or nothing."""
     try:
         version = Version(text)
     except InvalidVersion:
@@ -132,23 +137,33 @@ def _final(text: str) -> Version | None:
     return None if version.is_prerelease or version.local else version
 
 
-def _list_tags(url: str, *, settings: IndexSettings, env: Mapping[str, str]) -> dict[str, str]:
-    """Return the commits of all tags, on the first way that works."""
+def list_references(
+    url: str, *patterns: str, settings: IndexSettings, env: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the commits of the references of these names, or of all, on the first way that works.
+
+    The names are whole, as ``refs/tags/v1.0``.
+    """
     reasons = []
     for route in settings.network.routes(url):
         child = route_environment(route, env, url=url, network=settings.network)
         try:
-            output = run(["git", "ls-remote", "--tags", url], env=child).output
+            output = run(["git", "ls-remote", url, *patterns], env=child).output
         except ProcessError as error:
             reasons.append(f"{route.via}: {mask_url(error.tail.strip())[-200:]}")
             continue
-        tags: dict[str, str] = {}
+        found: dict[str, str] = {}
         for match in map(_REFERENCE.fullmatch, output.splitlines()):
-            if match is not None and (match[3] or match[2] not in tags):
-                tags[match[2]] = match[1]  # the commit of an annotated tag stands behind it
-        return tags
-    msg = f"The tags of {mask_url(url)} cannot be read: {'; '.join(reasons)}"
+            if match is not None and (match[3] or match[2] not in found):
+                found[match[2]] = match[1]  # the commit of an annotated tag stands behind it
+        return found
+    msg = f"The repository {mask_url(url)} cannot be read: {'; '.join(reasons)}"
     raise FetchError(msg)
+
+
+def _list_tags(url: str, *, settings: IndexSettings, env: Mapping[str, str]) -> dict[str, str]:
+    found = list_references(url, "refs/tags/*", settings=settings, env=env)
+    return {name.removeprefix("refs/tags/"): commit for name, commit in found.items()}
 
 
 def _newest_tag(
@@ -158,7 +173,7 @@ def _newest_tag(
     found: dict[Version, str] = {}
     for name in tags:
         if name.startswith(before) and name.endswith(after):
-            version = _final(name[len(before) : len(name) - len(after)])
+            version = final_version(name[len(before) : len(name) - len(after)])
             if version is not None and version > above:
                 found[version] = name
     if not found:

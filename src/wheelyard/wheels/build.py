@@ -138,13 +138,13 @@ def run_build(
     if it has to.
     """
     sandbox = request.toolchain.sandbox
-    output = _prepare(request, places)
+    output = prepare_output(request, places)
     killed_before, log_begins = oom_kills(), _size(request.log_path)
     try:
         sandbox.run(
             Order(
                 command=_command(places),
-                rooms=_rooms(patched, request, places, output),
+                rooms=rooms_of_build(patched, request, places, output),
                 env=build_environment(request, places) | dict(variables or {}),
                 cwd=places.source,
                 log_path=request.log_path,
@@ -224,7 +224,7 @@ def read_cpu_seconds(output: Path) -> float:
     return sum(60 * float(minutes) + float(seconds) for minutes, seconds in parts)
 
 
-def _prepare(request: BuildRequest, places: Places) -> Path:
+def prepare_output(request: BuildRequest, places: Places) -> Path:
     """Make the folder that the child writes to, with its distutils configuration."""
     output = request.work / "build"
     for name in ("dist", "tmp", "home"):
@@ -236,9 +236,10 @@ def _prepare(request: BuildRequest, places: Places) -> Path:
     return output
 
 
-def _rooms(
+def rooms_of_build(
     patched: PatchedSource, request: BuildRequest, places: Places, output: Path
 ) -> tuple[Room, ...]:
+    """Return all that the build child sees; it may write to source, ``output`` and cache."""
     toolchain = request.toolchain
     return (
         *build_rooms(toolchain, places, scratch=request.work),

@@ -6,12 +6,13 @@ import csv
 import dataclasses
 from typing import TYPE_CHECKING, TypeVar
 
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from wheelyard.errors import RepairError
 from wheelyard.model.cell import MACHINES
 from wheelyard.model.metadata import parse_core_metadata, parse_record, parse_wheel_info
+from wheelyard.model.wheel_filename import parse_wheel_filename
 from wheelyard.wheels.archive import ArchiveError
 from wheelyard.wheels.findings import Finding, FindingKind
 

@@ -7,10 +7,9 @@ import os
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from packaging.utils import parse_wheel_filename
-
 from wheelyard.model.index_page import HTML_NAME, IndexFile, Urls, project_html
 from wheelyard.model.metadata import parse_core_metadata
+from wheelyard.model.wheel_filename import parse_wheel_filename
 from wheelyard.wheels.stamp import read_dist_info
 
 if TYPE_CHECKING:

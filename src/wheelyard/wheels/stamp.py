@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from packaging.tags import parse_tag
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename
 
 from wheelyard.errors import RepairError
 from wheelyard.model.metadata import (
@@ -27,6 +27,7 @@ from wheelyard.model.metadata import (
     set_tags,
     set_version,
 )
+from wheelyard.model.wheel_filename import parse_wheel_filename
 from wheelyard.wheels.archive import ArchiveError, open_wheel
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from wheelyard.errors import InputFileError, IntegrityError, MachineError
+from wheelyard.model.decode import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +77,7 @@ def read_provenance(text: bytes, *, origin: str) -> Provenance:
     """Decode the object; ``origin`` names the file in errors."""
     try:
         found = msgspec.json.decode(text, type=Provenance)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         msg = f"{origin} is no provenance object of PEP 740: {error}. Sign the wheel again."
         raise IntegrityError(msg) from error
     if found.version != 1:

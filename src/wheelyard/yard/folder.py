@@ -13,6 +13,7 @@ import msgspec
 from wheelyard.errors import YardError
 from wheelyard.files import PART, disk_errors, file_sha256, make_folder, replace_file
 from wheelyard.locking import held
+from wheelyard.model.decode import UNREADABLE
 from wheelyard.model.index_entry import IndexEntry, read_entry
 from wheelyard.model.record import BuildRecord, TestLevel, TestReport, Yank
 
@@ -261,7 +262,7 @@ def open_yard(path: Path, *, create: bool = True) -> Yard:
 def _refuse_other_format(marker: Path) -> None:
     try:
         found = msgspec.json.decode(marker.read_bytes(), type=_Marker).format
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         msg = f'{marker} cannot be read: {error}. Restore it, or write {{"format": {FORMAT}}}.'
         raise YardError(msg) from error
     if found != FORMAT:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from wheelyard.files import disk_errors, replace_file
+from wheelyard.model.decode import UNREADABLE
 from wheelyard.model.index_page import (
     HTML_NAME,
     Urls,
@@ -202,7 +203,7 @@ def _read_state(path: Path) -> IndexState | None:
     """Return what the pages were made from, unless that was another format or is unknown."""
     try:
         state = msgspec.json.decode(path.read_bytes(), type=IndexState)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, *UNREADABLE):
         return None
     return state if state.format == INDEX_FORMAT else None
 

@@ -13,8 +13,33 @@ from wheelyard.cli.arguments import LEVELS, make_parser
 from wheelyard.model.record import TestLevel
 
 COMMANDS = (
-    *("accept", "adopt", "build", "bundle", "check", "clean", "doctor", "explain", "fetch", "fill"),
-    *("find", "get", "import", "index", "install", "lint", "list", "log", "matrix", "page", "plan"),
+    *(
+        "accept",
+        "adopt",
+        "build",
+        "bundle",
+        "check",
+        "clean",
+        "completion",
+        "doctor",
+        "explain",
+        "fetch",
+        "fill",
+    ),
+    *(
+        "find",
+        "get",
+        "import",
+        "index",
+        "install",
+        "lint",
+        "list",
+        "log",
+        "matrix",
+        "new",
+        "page",
+        "plan",
+    ),
     *("probe", "prune", "publish", "remove", "schema", "show", "smoke", "uninstall", "update"),
     *("verify", "yank"),
 )
@@ -84,4 +109,28 @@ def test_wrong_usage_ends_with_its_exit_code(
     with pytest.raises(SystemExit) as caught:
         make_parser().parse_args(words)
     assert caught.value.code == errors.UsageError.exit_code
-    assert "usage: wheelyard" in capsys.readouterr().err
+    assert "--help` shows more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        pytest.param(["chek"], "there is no command 'chek'. Did you mean 'check'?", id="near"),
+        pytest.param(
+            ["build", "--sandbox", "xyz"],
+            "there is no --sandbox 'xyz'. Known: bubblewrap, unshare, none.",
+            id="far",
+        ),
+        pytest.param(["check"], "the following arguments are required: WHEEL", id="missing"),
+        pytest.param(["completion"], "the following arguments are required: shell\n", id="shell"),
+    ],
+)
+def test_a_mistake_is_told_without_all_that_is_right(
+    capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(words)
+    said = capsys.readouterr().err
+    assert message in said
+    assert "--help` shows more." in said
+    assert "usage:" not in said

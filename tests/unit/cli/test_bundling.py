@@ -177,7 +177,7 @@ def test_simple_index_inside_serves_pip_and_uv(
         assert (target / "demo_ext" / "__init__.py").is_file()
 
 
-@pytest.mark.parametrize("archs_label", ["", "-sm90"])
+@pytest.mark.parametrize("archs_label", ["", "-sm90", "-sm90-env"])
 def test_published_index_is_enough_for_find_bundle_and_install(
     wheelyard: Wheelyard,
     places: tuple[str, ...],

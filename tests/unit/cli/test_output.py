@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from wheelyard.cli.output import print_json, print_lines, print_table, readable_seconds
+from wheelyard.cli.output import print_json, print_lines, print_table, readable_seconds, table_lines
 
 
 def test_columns_are_aligned_and_lines_have_no_blanks_at_their_end(
@@ -19,6 +19,29 @@ def test_columns_are_aligned_and_lines_have_no_blanks_at_their_end(
 def test_table_without_rows_is_its_header(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("NAME", "SIZE"), [])
     assert capsys.readouterr().out == "NAME  SIZE\n"
+
+
+def test_last_column_goes_on_below_itself_where_the_terminal_is_narrow() -> None:
+    rows = [("a", "one two three four five six seven"), ("b", "")]
+    assert list(table_lines(("N", "WHAT IT IS"), rows, width=30)) == [
+        "N  WHAT IT IS",
+        "a  one two three four five six",
+        "   seven",
+        "b",
+    ]
+
+
+def test_table_that_fits_is_not_touched() -> None:
+    rows = [("a", "one two")]
+    assert list(table_lines(("N", "WHAT"), rows, width=10)) == ["N  WHAT", "a  one two"]
+
+
+def test_rows_are_told_in_lines_of_their_own_where_nothing_else_fits() -> None:
+    rows = [("a-name-of-a-wheel", "1 MB", "manylinux"), ("b", "2 MB", "linux of some kind")]
+    assert list(table_lines(("WHEEL", "SIZE", "PLATFORM"), rows, width=24)) == [
+        *("wheel     a-name-of-a-wheel", "size      1 MB", "platform  manylinux", ""),
+        *("wheel     b", "size      2 MB", "platform  linux of some", "          kind"),
+    ]
 
 
 def test_json_has_the_format_version_and_sorted_keys(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from wheelyard.machine.namespaces import SandboxLevel
 
 
 def _arguments(**given: object) -> argparse.Namespace:
-    return argparse.Namespace(**{"farm": None, "yard": None, **given})
+    return argparse.Namespace(**{"command": "plan", "farm": None, "yard": None, **given})
 
 
 def test_farm_that_is_named_comes_before_the_one_around(

@@ -102,7 +102,8 @@ def test_explain_of_an_impossible_job_says_why(wheelyard: Run, probe_farm: Path)
 def test_explain_of_an_unknown_job_is_an_error(wheelyard: Run, probe_farm: Path) -> None:
     done = wheelyard("explain", "probe-9-cp312", "--farm", probe_farm)
     assert done.returncode == 4
-    assert "No job is named 'probe-9-cp312'. `wheelyard matrix` shows" in done.stderr
+    assert "No job is named 'probe-9-cp312': " in done.stderr
+    assert "`wheelyard matrix` shows" in done.stderr
 
 
 def test_log_is_printed_as_it_is(wheelyard: Run, probe_farm: Path, store_probe: Store) -> None:
@@ -179,16 +180,58 @@ def test_clean_shows_the_parts_of_the_cache_and_deletes_those_named(
     assert not (tmp_path / "cache" / "torch").exists()
 
 
+def test_sizes_of_what_goes_are_shown_first_and_a_dry_run_shows_no_more(
+    wheelyard: Run, tmp_path: Path
+) -> None:
+    for name, size in (("compile", 3000), ("work", 5000)):
+        (tmp_path / "cache" / name).mkdir(parents=True)
+        (tmp_path / "cache" / name / "file").write_bytes(b"x" * size)
+    dry = wheelyard("clean", "work", "compile", "--dry-run")
+    assert [line.split() for line in dry.stdout.splitlines()[:4]] == [
+        ["PART", "SIZE"],
+        *(["work", "5.0", "kB"], ["compile", "3.0", "kB"], ["all", "8.0", "kB"]),
+    ]
+    assert f"would delete {tmp_path / 'cache' / 'work'}" in dry.stdout
+    assert (tmp_path / "cache" / "work" / "file").exists()
+    done = wheelyard("clean", "work", "--json")
+    assert json.loads(done.stdout)["deleted"] == [str(tmp_path / "cache" / "work")]
+    assert json.loads(done.stdout)["sizes"] == {"compile": 3000, "work": 5000}
+    assert not (tmp_path / "cache" / "work").exists()
+
+
 def test_clean_of_an_unknown_part_names_the_known_ones_and_deletes_nothing(
     wheelyard: Run, tmp_path: Path
 ) -> None:
     (tmp_path / "cache" / "torch").mkdir(parents=True)
     done = wheelyard("clean", "torch", "torhc")
     assert done.returncode == 4
-    assert "has no part 'torhc'. It has: torch." in done.stderr
+    assert "has no part 'torhc'. Did you mean 'torch'? It has: torch." in done.stderr
     assert (tmp_path / "cache" / "torch").exists()
 
 
 def test_clean_of_an_empty_machine_is_no_error(wheelyard: Run) -> None:
     assert wheelyard("clean").returncode == 0
     assert wheelyard("clean", "--all").returncode == 0
+
+
+def test_a_job_that_the_matrix_does_not_want_is_explained_too(
+    wheelyard: Run, probe_farm: Path
+) -> None:
+    wanted = "probe-1.1-cp311-torch2.11.0-cu130-x86_64"
+    for identifier in (wanted, f"{wanted}-sm90"):
+        done = wheelyard("explain", identifier, "--farm", probe_farm)
+        assert (done.returncode, done.stdout) == (0, f"{identifier}: missing\n"), done.stderr
+    done = wheelyard("explain", wanted[:-3], "--farm", probe_farm)
+    assert done.returncode == 4
+    assert f"Did you mean {wanted!r}?" in done.stderr
+
+
+def test_a_log_that_is_not_there_is_told_with_the_nearest(
+    wheelyard: Run, probe_farm: Path, tmp_path: Path
+) -> None:
+    wheelyard("plan", "--farm", probe_farm, "--yard", tmp_path / "yard")
+    (tmp_path / "yard" / "logs").mkdir(exist_ok=True)
+    (tmp_path / "yard" / "logs" / "probe-1.1.log").write_text("said\n", encoding="utf-8")
+    done = wheelyard("log", "probe-1.2", "--farm", probe_farm, "--yard", tmp_path / "yard")
+    assert done.returncode == 4
+    assert "Did you mean 'probe-1.1'?" in done.stderr

@@ -61,3 +61,17 @@ def test_projects_that_a_conflict_is_about_are_seen_with_extras_and_bounds() -> 
     assert {"megatron-core", "nvidia-resiliency-ext"} <= found
     assert "torch" not in found
     assert "torch" in names(Conflict(text="Because you require torch==2.11.0 and x>=2"))
+
+
+def test_what_was_asked_for_is_a_side_of_the_conflict_only_where_something_wants_another() -> None:
+    text = (
+        "Because core==1 depends on setuptools<80 and you require core==1, we can conclude that "
+        "your requirements and setuptools>=80 are incompatible.\n"
+        "And because you require setuptools>=80, we can conclude that your requirements are "
+        "unsatisfiable."
+    )
+    assert explain(Conflict(text=HEAD + text)) == (
+        "core==1 depends on setuptools<80; you require setuptools>=80"
+    )
+    text = "Because you require a==1 and a==2, we can conclude that your requirements fail."
+    assert explain(Conflict(text=HEAD + text)) == "you require a==1 and a==2"

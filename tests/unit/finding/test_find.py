@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
+import tarfile
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -177,6 +179,48 @@ def test_answer_for_people_fits_eighty_columns_but_for_commands(
     assert not (tmp_path / "none").exists()
 
 
+def test_torch_that_is_asked_for_as_a_requirement_decides_the_combinations(
+    find: Callable[..., dict[str, Any]], write_recipe: Write
+) -> None:
+    write_recipe("probe-a", {"1.0": []})
+    for words in (["torch==2.8.0"], ["torch<2.10", "torch>=2.1"]):
+        answer = find("probe-a", *words, "--python", "3.12")
+        assert [fit["cell"] for fit in answer["fits"]] == ["cp312-torch2.8.0-cu128-x86_64"]
+        assert answer["left_out"] == []
+
+
+def test_project_that_has_a_source_only_is_told(
+    find: Callable[..., dict[str, Any]], write_recipe: Write, tmp_path: Path
+) -> None:
+    write_recipe("probe-a", {"1.0": []})
+    lines = ["Metadata-Version: 2.2", "Name: source-only", "Version: 1.0", "", ""]
+    add_sdist(tmp_path / "wheels", "source_only-1.0", {"PKG-INFO": "\n".join(lines)})
+    words = ("probe-a", "source-only", "--python", "3.12", "--torch", "2.11.0")
+    (fit,) = find(*words)["fits"]
+    assert fit["from_source"] == ["source-only"]
+
+
+def test_source_that_has_to_be_built_to_tell_its_requirements_is_the_reason(
+    find: Callable[..., dict[str, Any]], write_recipe: Write, tmp_path: Path
+) -> None:
+    write_recipe("probe-a", {"1.0": []})
+    build = """[build-system]\nrequires = []\nbuild-backend = "none"\nbackend-path = ["."]\n"""
+    files = {"pyproject.toml": build, "none.py": "raise SystemExit(1)\n"}
+    add_sdist(tmp_path / "wheels", "mute-1.0", {"PKG-INFO": "", **files})
+    words = ("probe-a", "mute", "--python", "3.12", "--torch", "2.11.0")
+    (left_out,) = find(*words, code=5)["left_out"]
+    assert left_out["reason"].startswith("mute==1.0 has no wheel on the index, no recipe here")
+
+
+def add_sdist(folder: Path, name: str, files: dict[str, str]) -> None:
+    """Put a source distribution where pip and uv look."""
+    with tarfile.open(folder / f"{name}.tar.gz", "w:gz") as archive:
+        for path, text in files.items():
+            member = tarfile.TarInfo(f"{name}/{path}")
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+
+
 def test_folder_that_is_no_yard_is_refused(
     wheelyard: Wheelyard, write_recipe: Write, publish: Write, finish_farm: Callable[[], Path]
 ) -> None:
@@ -203,6 +247,23 @@ def test_index_that_is_not_there_is_an_error_and_not_an_empty_one(
         done = wheelyard(*words, "--yard", tmp_path / "none", *X86)
     assert done.returncode == 7
     assert f"There is no index at {url}typo/simple/. The URL of one ends" in done.stderr
+
+
+def test_place_that_could_not_be_read_leaves_a_doubt(
+    find: Callable[..., dict[str, Any]],
+    write_recipe: Write,
+    tmp_path: Path,
+    serve_folder: Callable[[Path], contextlib.AbstractContextManager[str]],
+) -> None:
+    write_recipe("probe-a", {"1.0": []})
+    (tmp_path / "site").mkdir()
+    page = '<meta name="pypi:repository-version" content="1.0"><a href="probe-a/">probe-a</a>'
+    (tmp_path / "site" / "index.html").write_text(f"<!DOCTYPE html><html>{page}</html>")
+    with serve_folder(tmp_path / "site") as url:
+        words = ("probe-a", "--python", "3.12", "--torch", "2.11.0", "--index", url)
+        (offer,) = find(*words)["fits"][0]["ours"]
+    assert offer["origin"] == "build"
+    assert "lists probe-a, but has no page of it" in offer["doubt"]
 
 
 NVIDIA_SMI = """\
@@ -281,6 +342,7 @@ def test_older_wheel_that_exists_comes_before_a_newer_one_that_does_not(
     assert works["works_now"] is True
     assert works["ours"] == [
         {
+            "doubt": None,
             "name": "probe-a",
             "origin": "yard",
             "place": str(yard.wheel_path(made.path.name)),

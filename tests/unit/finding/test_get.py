@@ -79,8 +79,15 @@ def imports(folder: Path, *names: str) -> None:
 
 
 def test_yards_folder_gives_a_new_environment_that_uninstall_removes(
-    wheelyard: Wheelyard, farm: Path, full_yard: Yard, tmp_path: Path
+    wheelyard: Wheelyard,
+    farm: Path,
+    full_yard: Yard,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # bundles of others have to be signed here; this one is our own
+    (tmp_path / "signers").write_text("")
+    monkeypatch.setenv("WHEELYARD_ALLOWED_SIGNERS", str(tmp_path / "signers"))
     places = ("--farm", farm, "--yard", full_yard.path)
     done = wheelyard("get", "probe-a", "--into", tmp_path / "env", *places, "--json")
     assert done.returncode == 0, done.stderr

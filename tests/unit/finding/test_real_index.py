@@ -92,6 +92,7 @@ def test_setuptools_bounds_of_two_projects_are_named(find: Callable[..., dict[st
     asked = ("megatron-core[dev]==0.15.3", "setuptools>=80", "transformer-engine-torch==2.9.0")
     (left_out,) = find(*asked, "--python", "3.11", "--torch", "2.6.0", code=5)["left_out"]
     assert "megatron-core[dev]==0.15.3 depends on setuptools<80" in left_out["reason"]
+    assert "you require setuptools>=80" in left_out["reason"]
 
 
 def test_mamba_ssm_and_a_newer_flashinfer_do_not_go_together(

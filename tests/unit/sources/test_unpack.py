@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import resource
 import stat
 import tarfile
 import zipfile
@@ -153,9 +154,14 @@ def test_folder_with_something_in_it_is_refused(make_tar: MakeTar, tmp_path: Pat
 
 
 def test_error_of_the_disk_is_not_the_archives(make_tar: MakeTar, tmp_path: Path) -> None:
-    archive = make_tar(("p/" + "x" * 300, "a"))
-    with pytest.raises(DiskError, match="File name too long"), disk_errors(tmp_path):
-        unpack(archive, tmp_path / "out")
+    archive = make_tar(("p/a", "a" * 100_000))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(DiskError, match="File too large"), disk_errors(tmp_path):
+            unpack(archive, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def write_zip(path: Path, *entries: tuple[str, str, int]) -> Path:

@@ -22,6 +22,7 @@ class Answers:
     def __init__(self) -> None:
         self.url = ""
         self.bodies: dict[str, bytes | int] = {}
+        self.types: dict[str, str] = {}
         self.asked: list[str] = []
         self.tokens: list[str | None] = []
 
@@ -46,6 +47,7 @@ def answers() -> Iterator[Answers]:
             answer = given.bodies.get(self.path, 404)
             body = answer if isinstance(answer, bytes) else b""
             self.send_response(200 if isinstance(answer, bytes) else answer)
+            self.send_header("Content-Type", given.types.get(self.path, "text/plain"))
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

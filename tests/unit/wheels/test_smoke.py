@@ -198,6 +198,16 @@ def test_report_keeps_machine_and_measurements(smoke: Callable[..., TestedWheel]
     assert tested.report.measurements == ({"name": "forward", "relative_error": 1e-7},)
 
 
+def test_a_script_without_cases_says_on_a_gpu_too_that_it_imported(
+    smoke: Callable[..., TestedWheel],
+) -> None:
+    report = {"level": "imported", "machine": {"gpu": None}, "measurements": []}
+    script = f"import sys\nopen(sys.argv[4], 'w').write({json.dumps(report)!r})\n"
+    tested = smoke(script, level=TestLevel.ran_on_gpu)
+    assert tested.level is TestLevel.imported
+    assert tested.report.level is TestLevel.imported
+
+
 @pytest.mark.parametrize(
     ("machine", "expected"),
     [
