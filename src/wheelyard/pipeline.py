@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import platform
 import time
@@ -43,8 +44,7 @@ from wheelyard.yard.index import update_index
 from wheelyard.yard.probes import put_probe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator
 
     from wheelyard.model.job import Job
     from wheelyard.model.probe_record import ProbeRecord
@@ -170,10 +170,13 @@ def _make_once(
     return _outcome(run, stored, made=made, started=started)
 
 
-def _alone(run: Run) -> AbstractContextManager[int]:
-    """Keep other processes from the job's folder."""
+@contextlib.contextmanager
+def _alone(run: Run) -> Iterator[None]:
+    """Keep other processes from the job: those of this yard, and those that use the same folder."""
+    identifier = run.job.identifier
     lock = run.work.with_name(f"{run.work.name}.lock")
-    return held(lock, what=f"work on {run.job.identifier}")
+    with run.workshop.yard.lock(identifier), held(lock, what=f"work on {identifier}"):
+        yield
 
 
 def _in_fresh_folder(run: Run, make: Callable[[Run], T]) -> T:

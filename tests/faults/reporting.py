@@ -70,6 +70,11 @@ class Tally:
         self.counts.append(counts)
         return counts
 
+    def require_time(self) -> None:
+        """Leave a test that takes long to ``nox -s faults``."""
+        if self.depth == "short":
+            pytest.skip("takes long: nox -s faults")
+
     def add(self, kind: str, name: str, *, survived: bool) -> None:
         """Count a fault that a whole test is about."""
         known = next((one for one in self.counts if (one.kind, one.name) == (kind, name)), None)

@@ -160,6 +160,15 @@ def _yank_published(folder: Path) -> None:
     publisher(folder).yank(arrivals(folder)[0][1].filename, reason="wrong numbers")
 
 
+def _build_elsewhere(folder: Path) -> None:
+    """Build the tiny job on one of several hosts, which share the yard and nothing else."""
+    path = folder / "env.json"
+    home = folder / f"home{_number()}"
+    (home / "tmp").mkdir(parents=True)
+    variables = json.loads(path.read_text().replace(str(folder / "home"), str(home)))
+    _command_with(variables, folder, "build", "tiny")
+
+
 def _bundle(folder: Path) -> None:
     """Bundle what the tiny job made, and install it into an environment."""
     archive, environment = str(folder / "tiny.tar"), str(folder / "environment")
@@ -254,7 +263,11 @@ def _take(folder: Path) -> None:
 
 def _command(folder: Path, *words: str) -> None:
     """Run the command line as somebody does who knows nothing but the scenario's folder."""
-    os.environ.update(json.loads((folder / "env.json").read_text()))
+    _command_with(json.loads((folder / "env.json").read_text()), folder, *words)
+
+
+def _command_with(variables: Mapping[str, str], folder: Path, *words: str) -> None:
+    os.environ.update(variables)
     code = main([*words, "--farm", str(folder / "farm"), "--yard", str(folder / "yard")])
     if code:
         raise SystemExit(code)
@@ -289,6 +302,7 @@ SCENARIOS = {
     "many": Scenario(act=_index, prepare=_many),
     "tell the time": Scenario(act=_tell_the_time),
     "build": Scenario(act=_build),
+    "build elsewhere": Scenario(act=_build_elsewhere),
     "bundle": Scenario(act=_bundle),
     "hold": Scenario(act=_hold),
     "take": Scenario(act=_take),
@@ -314,7 +328,18 @@ SCENARIOS = {
 
 
 APART = frozenset(
-    {"build", "bundle", "many", "tell the time", "hold", "take", "mix", "settle", "publish own"}
+    {
+        "build",
+        "build elsewhere",
+        "bundle",
+        "hold",
+        "many",
+        "mix",
+        "publish own",
+        "settle",
+        "take",
+        "tell the time",
+    }
 )
 """Scenarios with tests of their own."""
 ALONE = tuple(name for name in SCENARIOS if name not in APART)

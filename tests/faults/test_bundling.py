@@ -62,8 +62,7 @@ def test_bundle_that_was_hit_anywhere_is_installed_by_the_next_run(
     folder: Path,
     tally: Tally,
 ) -> None:
-    if tally.depth == "short":
-        pytest.skip("takes long: nox -s faults")
+    tally.require_time()
     action, number_of_error, kinds = FAULTS[fault]
 
     def run(order: Order) -> Done:

@@ -33,6 +33,8 @@ REFUSALS = {
     "not written out": (Action.FAIL, errno.EIO, Kind.SYNCS),
     "across devices": (Action.FAIL_FROM, errno.EXDEV, Kind.RENAMES),
 }
+SHORT = frozenset({"full", "broken", "across devices"})
+"""What is tried in every run of the tests."""
 
 
 @pytest.mark.parametrize("fault", REFUSALS)
@@ -45,6 +47,8 @@ def test_refused_at_any_change_it_says_so_and_the_next_run_completes(
     folder: Path,
     tally: Tally,
 ) -> None:
+    if fault not in SHORT:
+        tally.require_time()
     action, number_of_error, kinds = REFUSALS[fault]
     before = template(name)
     known = set(dangling(before))

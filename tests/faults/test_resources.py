@@ -94,6 +94,7 @@ def test_long_path_builds_the_same_or_is_refused_in_words(
     tally: Tally,
 ) -> None:
     """A socket's path has 108 bytes, a name 255, a path 4096."""
+    tally.require_time()
     expected = expected_of(runner, begin, folder)
     long = folder.with_name("long").joinpath(*["x" * 100] * (length // 100))
     made, url = tiny_farm
@@ -112,6 +113,7 @@ def test_long_path_builds_the_same_or_is_refused_in_words(
 def test_dying_child_or_ctrl_c_leaves_no_process_and_the_next_run_completes(
     action: Action, runner: Runner, begin: Callable[[], None], folder: Path, tally: Tally
 ) -> None:
+    tally.require_time()
     expected = expected_of(runner, begin, folder)
     [whole] = runner.run("build", folder, Order(folder=folder, action=action))
     name = "a child dies" if action is Action.KILL_CHILD else "Ctrl-C"
