@@ -116,6 +116,8 @@ def make_folder(folder: Path) -> None:
     """Make a folder and those above it that are missing, durably."""
     missing = []
     while not folder.is_dir():
+        if folder.exists():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
         missing.append(folder)
         folder = folder.parent
     for path in reversed(missing):

@@ -18,6 +18,7 @@ from wheelyard.files import (
     copy_file,
     create_file,
     disk_errors,
+    make_folder,
     replace_file,
     sweep_parts,
 )
@@ -161,3 +162,9 @@ def test_what_somebody_writes_is_not_swept_and_a_second_writer_waits(tmp_path: P
 def test_error_of_the_disk_names_the_path(tmp_path: Path) -> None:
     with pytest.raises(DiskError, match="missing/file"), disk_errors(tmp_path):
         (tmp_path / "missing" / "file").write_bytes(b"")
+
+
+def test_folder_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        make_folder(tmp_path / "file" / "folder")

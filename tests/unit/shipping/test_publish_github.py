@@ -89,7 +89,8 @@ def pages(site: Path, github: GithubDouble) -> dict[str, str]:
     found = {
         str(path.relative_to(site)): path.read_text()
         for path in site.rglob("*")
-        if path.is_file() and ".part-" not in path.name
+        # what is half-written, and who was the last to write
+        if path.is_file() and ".part-" not in path.name and path.suffix != ".lock"
     }
     return {name: text.replace(github.url, "URL") for name, text in found.items()}
 
