@@ -29,6 +29,7 @@ SOURCE = """
 #include <condition_variable>
 #include <cstdlib>
 #include <dlfcn.h>
+#include <exception>
 #include <iostream>
 #include <memory>
 #include <stdexcept>
@@ -59,6 +60,7 @@ struct Problem : std::runtime_error {
 };
 Problem move(Problem& one) { return std::move(one); }
 void move(Problem& to, Problem& from) { to = std::move(from); }
+std::exception_ptr copy(const std::exception_ptr& one) { return one; }
 """
 _VERSION = re.compile(r"\S+@@?((?:GLIBC|GLIBCXX|CXXABI)_\S+)")
 
@@ -129,9 +131,22 @@ def test_what_has_no_older_version_still_says_that_it_is_new(tools: Path, tmp_pa
 
 def test_what_is_linked_so_runs_on_this_system(tools: Path, tmp_path: Path) -> None:
     source = SOURCE + (
+        "int destroyed = 0;\n"
+        "struct Counted { int other = 0; ~Counted() { ++destroyed; } };\n"
+        "int thrown() {\n"
+        "  std::exception_ptr one;\n"
+        "  try { throw Counted(); } catch (...) { one = std::current_exception(); }\n"
+        "  std::exception_ptr two = copy(one);\n"
+        "  one = nullptr;\n"
+        "  if (destroyed != 0) return 1;\n"
+        "  try { std::rethrow_exception(two); } catch (const Counted&) { }\n"
+        "  two = nullptr;\n"
+        "  return destroyed - 1;\n"
+        "}\n"
         'extern "C" double answer() {\n'
         '  Problem one("40"), two(move(one));\n'
         "  move(one, two);\n"
+        "  if (thrown() != 0) return 0.0;\n"
         '  return exp(0.0) + read(one.what()) + (one.cause.what() == std::string("one"));\n'
         "}\n"
     )
