@@ -68,7 +68,17 @@ def tests_full(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """Inject faults into everything; print how many were survived, and lost."""
     _install(session, "test")
-    session.run("pytest", "tests/faults", "--faults", "whole", "-n", "2", *session.posargs)
+    session.run(
+        "pytest",
+        "tests/faults",
+        "--faults",
+        "whole",
+        "-n",
+        "2",
+        "--dist",
+        "worksteal",
+        *session.posargs,
+    )
 
 
 @nox.session

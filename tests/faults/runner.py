@@ -15,7 +15,8 @@ from pathlib import Path
 from faults.injecting import root_offset
 from faults.scenarios import NUMBER, SCENARIOS
 
-from wheelyard.errors import INTERRUPTED_EXIT_CODE, WheelyardError
+from wheelyard.errors import INTERRUPTED_EXIT_CODE, DiskError, WheelyardError
+from wheelyard.files import describe_disk_error
 
 CRASHED = 99
 """The status of a scenario that raised what is no error of ours."""
@@ -51,6 +52,9 @@ def act(scenario: str, folder: Path, number: int = 0) -> int:
     except WheelyardError as error:
         sys.stderr.write(f"wheelyard: {error}\n")
         return error.exit_code
+    except OSError as error:  # what the command line makes of it
+        sys.stderr.write(f"wheelyard: {describe_disk_error(error)}\n")
+        return DiskError.exit_code
     except SystemExit as error:
         return int(error.code or 0)
     except KeyboardInterrupt:
