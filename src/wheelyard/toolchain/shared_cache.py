@@ -79,6 +79,7 @@ class SharedCache:
         That is what jobs of its group compiled; if none did yet, what the same recipe version
         compiled for other torch builds of this CUDA, whose device code it can use.
         """
+        folder.mkdir(parents=True, exist_ok=True)
         known = self._known(job)
         lacking = {key: one for key, one in known.items() if not _has(folder, name_of(key))}
 

@@ -33,7 +33,7 @@ class Machine:
         self.folder = folder
         self.shared = SharedCache(store=FolderStore(store), parallel=2)
         self.cache = folder / "cache"
-        self.cache.mkdir(parents=True)
+        folder.mkdir()  # whose cache nothing was compiled into
 
     def compile(self, **objects: str) -> None:
         for key, content in objects.items():
