@@ -98,7 +98,7 @@ def farm_around(start: Path) -> Path | None:
 
 def shipped_farm() -> Path:
     """Return the farm that is packed with wheelyard, or in a checkout that of its repository."""
-    packed, checkout = Path(__file__).parent / "farm", Path(__file__).parents[2]
+    packed, checkout = Path(__file__).parent / "packed", Path(__file__).parents[2]
     return packed if packed.is_dir() or not _is_farm(checkout) else checkout
 
 

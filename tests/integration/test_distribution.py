@@ -14,10 +14,10 @@ import uv
 
 REPOSITORY = Path(__file__).parents[2]
 PACKED = {
-    "recipes": "wheelyard/farm/recipes",
-    "patches": "wheelyard/farm/patches",
-    "locks": "wheelyard/farm/locks",
-    "matrix.toml": "wheelyard/farm/matrix.toml",
+    "recipes": "wheelyard/packed/recipes",
+    "patches": "wheelyard/packed/patches",
+    "locks": "wheelyard/packed/locks",
+    "matrix.toml": "wheelyard/packed/matrix.toml",
     "src/wheelyard": "wheelyard",
 }
 

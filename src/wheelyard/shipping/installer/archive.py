@@ -303,7 +303,7 @@ def _read_outline(path: Path, pieces: Pieces) -> Bundle:
     order = [name for name in expected if name in members]
     if order != list(members):
         raise _damaged(pieces, offset)
-    _require_end(path, pieces, offset)
+    _require_end(pieces, offset)
     return Bundle(path, sums, members, base)
 
 
@@ -337,31 +337,28 @@ def _skip(pieces: Pieces, offset: int, size: int) -> int:
     return offset + size + padding(size)
 
 
-def _require_end(path: Path, pieces: Pieces, offset: int) -> None:
+def _require_end(pieces: Pieces, offset: int) -> None:
     rest = end_of(offset)
     if pieces.size < offset + rest:
-        last = pieces.paths[-1]
-        match = _PART.fullmatch(last.name)
-        if match:
-            following = last.with_name(f"{match['stem']}.{int(match['number']) + 1:03}")
-            msg = f"{following} is missing, or {last} was cut off. Copy all parts again."
-        else:
-            msg = f"{path} was cut off after {pieces.size} bytes. Copy it again."
-        raise DamageError(msg)
+        raise _cut_off(pieces)
     if pieces.size != offset + rest or pieces.read(offset, rest).strip(b"\0"):
         raise _damaged(pieces, offset)
 
 
+def _cut_off(pieces: Pieces) -> DamageError:
+    last = pieces.paths[-1]
+    match = _PART.fullmatch(last.name)
+    if match:
+        following = last.with_name(f"{match['stem']}.{int(match['number']) + 1:03}")
+        msg = f"{following} is missing, or {last} was cut off. Copy all parts again."
+    else:
+        msg = f"{last} was cut off after {pieces.size} bytes. Copy it again."
+    return DamageError(msg)
+
+
 def _damaged(pieces: Pieces, offset: int) -> DamageError:
     if offset + BLOCK > pieces.size:
-        last = pieces.paths[-1]
-        match = _PART.fullmatch(last.name)
-        if match:
-            following = last.with_name(f"{match['stem']}.{int(match['number']) + 1:03}")
-            msg = f"{following} is missing, or {last} was cut off. Copy all parts again."
-        else:
-            msg = f"{last} was cut off after {pieces.size} bytes. Copy it again."
-        return DamageError(msg)
+        return _cut_off(pieces)
     msg = (
         f"The bundle is damaged: {pieces.name_at(offset)}. Nothing was touched. Copy it again and "
         "compare its digest."
