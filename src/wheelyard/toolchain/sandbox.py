@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -142,7 +141,7 @@ class UnshareSandbox:
 
     def _unshare(self) -> list[str]:
         flags = ["--user", "--map-root-user", "--mount", "--net", "--pid", "--ipc"]
-        return [*_leash(self.env), "unshare", *flags, "--fork", "--kill-child", "--"]
+        return ["unshare", *flags, "--fork", "--kill-child", "--"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,8 +166,12 @@ class BubblewrapSandbox:
             arguments += [kind, str(room.source), str(room.inside)]
         for target, path in links:
             arguments += ["--symlink", target, path]
+        arguments += ["--proc", "/proc"]
         # to the owner of the kernel's settings, who is root, capabilities do not matter
-        arguments += ["--proc", "/proc", "--remount-ro", "/proc", "--remount-ro", "/"]
+        for entry in sorted(Path("/proc").iterdir()):
+            if not entry.name.isdecimal() and not entry.is_symlink():
+                arguments += ["--ro-bind", str(entry), str(entry)]
+        arguments += ["--remount-ro", "/"]
         for name, value in order.env.items():
             arguments += ["--setenv", name, value]
         arguments += ["--chdir", str(order.cwd), "--", *order.command]
@@ -197,7 +200,7 @@ class LinkedFolders:
                 _link(room, self.base)
             with _lent(order, self.base):
                 return run(
-                    [*_leash(order.env), *order.command],
+                    order.command,
                     env=order.env,
                     cwd=order.cwd,
                     log_path=order.log_path,

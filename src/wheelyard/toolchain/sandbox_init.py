@@ -87,16 +87,21 @@ def make_devices(root: str) -> None:
 
 
 def make_proc(root: str) -> None:
-    """Mount a /proc of our own processes only.
+    """Mount a /proc of our own processes only, of which nothing else can be written.
 
     Containers that mask parts of /proc refuse it. The host's own would show every other process
-    and its environment, so that there is no sandbox on such a machine. Nobody writes to it: whoever
-    is root outside owns the kernel's settings in there, for which no capability is asked.
+    and its environment, so that there is no sandbox on such a machine. Whoever is root outside
+    owns the kernel's settings in there, for which no capability is asked: they are read-only each.
+    The whole cannot be, since CUDA names its threads in /proc/self and fails where it may not.
     """
     Path(f"{root}/proc").mkdir()
     mount("proc", f"{root}/proc", "proc", 0)
     kept = os.statvfs(f"{root}/proc").f_flag & KEPT_FLAGS
-    mount("none", f"{root}/proc", None, MS_BIND | MS_REMOUNT | MS_RDONLY | kept)
+    for entry in sorted(Path(root, "proc").iterdir()):
+        if entry.name.isdecimal() or entry.is_symlink():
+            continue
+        mount(str(entry), str(entry), None, MS_BIND)
+        mount("none", str(entry), None, MS_BIND | MS_REMOUNT | MS_RDONLY | kept)
 
 
 def enter(root: str) -> None:

@@ -322,6 +322,36 @@ print("done" if remounted or unmounted or written else "refused")
 """
 
 
+def test_kernel_settings_cannot_be_written(inside_python: Callable[[str], str]) -> None:
+    # whoever is root outside owns them: no capability is asked
+    code = """
+import os
+for folder, folders, files in os.walk("/proc"):
+    if folder == "/proc":
+        folders[:] = [name for name in folders if not name.isdecimal() and name != "self"]
+    for name in files:
+        path = f"{folder}/{name}"
+        if not os.path.islink(path) and os.stat(path).st_mode & 0o222:
+            try:
+                os.close(os.open(path, os.O_WRONLY))
+            except OSError:
+                continue
+            print(path)
+"""
+    assert inside_python(code) == ""
+
+
+def test_threads_can_be_named(inside_python: Callable[[str], str]) -> None:
+    # CUDA does, through /proc, and starts nowhere where it may not
+    code = """
+from pathlib import Path
+name = next(Path("/proc/self/task").iterdir()) / "comm"
+name.write_text("named")
+print(name.read_text().strip())
+"""
+    assert inside_python(code) == "named"
+
+
 def test_foreign_processes_are_invisible(inside: Callable[..., str]) -> None:
     pids = {int(word) for word in inside("cd /proc && echo [0-9]*").split()}
     # itself, and where there is one the process that looks after the namespace
