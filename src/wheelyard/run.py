@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import threading
@@ -47,7 +48,8 @@ def run(
     """Run a child to its end and return its output, or raise ``ProcessError`` with its tail.
 
     The output is streamed line by line to ``log_path`` (appended) and ``on_line``. When this
-    process is interrupted the whole process group of the child is ended first. ``give_up`` is
+    process is interrupted the whole process group of the child is ended first; when it is killed,
+    so is the child, which else would go on in a folder that the next run sweeps. ``give_up`` is
     asked now and then: the child is ended when it returns a reason, which ends the tail.
     """
     command = [os.fspath(argument) for argument in arguments]
@@ -83,30 +85,42 @@ def _started(
     cwd: Path | None,
     pass_fds: Sequence[int],
 ) -> Iterator[subprocess.Popen[str]]:
-    try:
-        child = subprocess.Popen(
-            command,
-            env=dict(env),
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,
-            pass_fds=pass_fds,
+    if shutil.which(command[0], path=_search_path(env)) is None:
+        msg = (
+            f"Cannot start {command[0]!r}: there is no such program. Install it or put it on PATH."
         )
-    except FileNotFoundError as error:
-        if cwd is not None and not cwd.is_dir():
-            raise
-        msg = f"Cannot start {command[0]!r}: {error.strerror}. Install it or put it on PATH."
-        raise MachineError(msg) from error
-    with child:
+        raise MachineError(msg)
+    with subprocess.Popen(
+        [*leash(env, signal.SIGKILL), *command],
+        env=dict(env),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+        pass_fds=pass_fds,
+    ) as child:
         try:
             yield child
         except BaseException:
             _end_group(child)
             raise
+
+
+def leash(env: Mapping[str, str], number: signal.Signals) -> list[str]:
+    """Return what stands before a command so that the child gets a signal when we are killed.
+
+    Nothing where ``setpriv`` of util-linux is missing.
+    """
+    setpriv = shutil.which("setpriv", path=_search_path(env))
+    name = number.name.removeprefix("SIG")
+    return [] if setpriv is None else [setpriv, "--pdeathsig", name, "--"]
+
+
+def _search_path(env: Mapping[str, str]) -> str:
+    return env.get("PATH", os.defpath)
 
 
 @contextlib.contextmanager

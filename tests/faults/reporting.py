@@ -15,7 +15,7 @@ Depth = Literal["short", "whole", "every"]
 TALLY: pytest.StashKey[Tally] = pytest.StashKey()
 NETWORK = ("faults/test_table.py", "faults/test_resume.py", "faults/test_routes.py")
 """Where each test is about one fault between here and upstream."""
-POINTS: dict[Depth, int] = {"short": 6, "whole": 60, "every": 1 << 30}
+POINTS: dict[Depth, int] = {"short": 6, "whole": 48, "every": 1 << 30}
 """How many points of one action are tried at most."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -116,7 +117,7 @@ def test_death_by_a_signal_is_told_as_such() -> None:
 
 
 def test_missing_program_is_named_with_what_to_do() -> None:
-    expected = r"Cannot start 'no-such-program': No such file.*Install it or put it on PATH"
+    expected = "Cannot start 'no-such-program': there is no such program.*Install it"
     with pytest.raises(MachineError, match=expected):
         run(["no-such-program"], env=ENV)
 
@@ -210,3 +211,22 @@ def test_child_is_ended_when_it_is_given_up_with_the_reason_last() -> None:
 
 def test_child_that_ends_by_itself_is_not_given_up() -> None:
     assert run(_sh("echo done"), env=ENV, give_up=lambda: "").output == "done\n"
+
+
+def test_child_ends_when_we_are_killed(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    script = f"echo $$ > {mark}; sleep 60"
+    code = f"""
+import os
+from wheelyard.run import run
+run(["sh", "-c", {script!r}], env=dict(os.environ))
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    assert _eventually(lambda: mark.is_file() and mark.read_text().endswith("\n"))
+    child = int(mark.read_text())
+    parent.kill()
+    parent.wait()
+    ended = _eventually(lambda: not _is_alive(child))
+    if not ended:
+        os.kill(child, signal.SIGKILL)
+    assert ended

@@ -9,7 +9,6 @@ import logging
 import os
 import queue
 import selectors
-import shutil
 import signal
 import subprocess
 import time
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wheelyard.engines.usage import UsageMeter
 from wheelyard.machine.processes import adopting_orphans, family, read_processes
+from wheelyard.run import leash
 from wheelyard.scheduling import events
 from wheelyard.toolchain.admission import BUDGET
 
@@ -194,7 +194,11 @@ class LocalEngine:
         name = item.job.identifier
         log = self._child.logs / f"{name}.txt"
         reading, writing = os.pipe()
-        command = [*_leash(self._child.env), *self._child.command(item, writing)]
+        command = [
+            # nobody would account for what it compiles
+            *leash(self._child.env, signal.SIGTERM),
+            *self._child.command(item, writing),
+        ]
         self._server.join(name, priority=item.cpu_seconds, memory=JOB_MEMORY)
         try:
             with log.open("wb") as stderr:
@@ -320,12 +324,6 @@ class LocalEngine:
                 was_running=was_running,
             )
         )
-
-
-def _leash(env: Mapping[str, str]) -> list[str]:
-    """End a job when this process is killed: nobody would account for what it compiles."""
-    setpriv = shutil.which("setpriv", path=env.get("PATH", os.defpath))
-    return [] if setpriv is None else [setpriv, "--pdeathsig", "TERM", "--"]
 
 
 def _send(running: Iterable[_Running], number: signal.Signals) -> None:

@@ -247,12 +247,6 @@ def _outermost_first(rooms: Sequence[Room]) -> list[Room]:
     return sorted(rooms, key=lambda room: len(room.inside.parts))
 
 
-def _leash(env: Mapping[str, str]) -> list[str]:
-    """End the child when this process is killed: nobody would wait for what it makes."""
-    setpriv = shutil.which("setpriv", path=env.get("PATH", os.defpath))
-    return [] if setpriv is None else [setpriv, "--pdeathsig", "KILL", "--"]
-
-
 def _init_path() -> Path:
     return Path(__file__).with_name("sandbox_init.py")
 
