@@ -128,7 +128,11 @@ def run(
         level = options.level if run_cases else "imported"
         device = None if level == "imported" else find_gpu()
         measurements = list(run_cases(device)) if run_cases and device else []
-        write_report(options.json_path, level, device, measurements)
+        try:
+            write_report(options.json_path, level, device, measurements)
+        except OSError as error:
+            msg = f"cannot write {options.json_path}: {error.strerror}"
+            raise SmokeError(msg) from error
         refuse_errors(measurements)
     except SmokeError as error:
         print(f"smoke.py: {error}", file=sys.stderr)

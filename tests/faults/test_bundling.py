@@ -39,7 +39,10 @@ def outcome(folder: Path) -> dict[str, object]:
         name = str(path.relative_to(folder))
         if path.is_dir() or "__pycache__" in name or path.name in {".lock", "RECORD"}:
             continue
-        if path.is_symlink():
+        if path.parent.name == "bin" and path.name.startswith("python"):
+            # venv copies it where it can make no link
+            found[name] = hashlib.sha256(path.resolve().read_bytes()).hexdigest()
+        elif path.is_symlink():
             found[name] = str(path.readlink())
         elif "wheelyard" in path.parts[-3:] or path.suffix == ".json":
             found[path.parent.name] = len(list(path.parent.iterdir()))

@@ -66,14 +66,17 @@ The answer is another one.
 +ANSWER = 42
 """
 SMOKE = """\
-import argparse, json, pathlib
+import argparse, json, pathlib, sys
 parser = argparse.ArgumentParser()
 parser.add_argument("--level")
 parser.add_argument("--json")
 arguments = parser.parse_args()
 import tiny, tiny_cuda
 assert tiny.ANSWER == 42
-pathlib.Path(arguments.json).write_text(json.dumps({"level": arguments.level, "machine": {}}))
+try:
+    pathlib.Path(arguments.json).write_text(json.dumps({"level": arguments.level, "machine": {}}))
+except OSError as error:
+    sys.exit(f"cannot write the report: {error}")
 """
 SOURCE = {
     "PKG-INFO": "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n",
