@@ -14,9 +14,12 @@ At a farm's budget nothing changes: its server decides what runs, and MAX_JOBS i
 from __future__ import annotations
 
 import ast
-import shutil
 import sys
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where it lies in the farm
+
+from editing import parse, patch_file, replace, setup_call, the_one
 
 NEW_LINES = """\
 jobs = int(os.environ.pop("MAX_JOBS"))
@@ -32,65 +35,17 @@ os.environ["MAKEFLAGS"] = f" -j{jobs} --jobserver-auth=fifo:{jobserver}"
 """
 
 
-class PatchError(Exception):
-    """Why the file cannot be changed, as a sentence without the name of the file."""
-
-
-def find_changes(tree: ast.Module) -> list[tuple[ast.AST, str]]:
-    """Return the call of setup(), with the new lines in front of it."""
-    calls = [
-        node.value
-        for node in tree.body
-        if isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Call)
-        and ast.unparse(node.value.func) == "setup"
-        and any(
-            ast.unparse(keyword) == "ext_modules=ext_modules" for keyword in node.value.keywords
-        )
-    ]
-    if len(calls) != 1:
-        msg = f"looked for one setup(ext_modules=ext_modules), found {len(calls)}"
-        raise PatchError(msg)
+def transform(source: bytes) -> bytes:
+    """Return a setup.py with the new lines in front of setup(), which is known to be parallel."""
+    tree = parse(source)
     parallel = [
         node
         for node in ast.walk(tree)
         if isinstance(node, ast.Assign) and ast.unparse(node) == "self.parallel = parallel"
     ]
-    if len(parallel) != 1:
-        msg = f"looked for one `self.parallel = parallel`, found {len(parallel)}"
-        raise PatchError(msg)
-    return [(calls[0].func, NEW_LINES + "setup")]
-
-
-def replace(source: bytes, changes: list[tuple[ast.AST, str]]) -> bytes:
-    """Return the source with each node replaced by its text, in the last place first."""
-    starts = [0]
-    for line in source.splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
-    for node, text in sorted(changes, key=lambda change: change[0].lineno, reverse=True):
-        begin = starts[node.lineno - 1] + node.col_offset
-        end = starts[node.end_lineno - 1] + node.end_col_offset
-        source = source[:begin] + text.encode() + source[end:]
-    ast.parse(source)
-    return source
-
-
-def main(arguments: list[str]) -> int | str:
-    """Return what the process exits with."""
-    path = Path(arguments[0], "setup.py")
-    try:
-        source = path.read_bytes()
-        changed = replace(source, find_changes(ast.parse(source)))
-    except OSError as error:
-        return f"{path}: looked for this file: {error.strerror}"
-    except PatchError as error:
-        return f"{path}: {error}"
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_bytes(changed)
-    shutil.copymode(path, unfinished)
-    unfinished.replace(path)
-    return 0
+    the_one(parallel, "`self.parallel = parallel`")
+    return replace(source, [(setup_call(tree).func, NEW_LINES + "setup")])
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    patch_file("setup.py", transform)

@@ -13,6 +13,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where it lies in the farm
+
+from editing import PatchError, patch_files
+
 FOLDER = "apex/contrib/csrc/group_norm_v2"
 GUARD = "#pragma once\n"
 COOPERATIVE = "#include <cooperative_groups.h>\n"
@@ -35,29 +39,25 @@ __device__ inline no_cluster this_cluster() { return {}; }
 
 CHANGES = (
     # file, what it uses, what it has not yet, line, what to put behind that line
-    ("gn_cuda_host_template.cuh", "std::tuple", "#include <tuple>", GUARD, HEADERS),
-    ("gn_cuda_kernel.cuh", "this_cluster()", "< 900", COOPERATIVE, NO_CLUSTER),
+    (f"{FOLDER}/gn_cuda_host_template.cuh", "std::tuple", "#include <tuple>", GUARD, HEADERS),
+    (f"{FOLDER}/gn_cuda_kernel.cuh", "this_cluster()", "< 900", COOPERATIVE, NO_CLUSTER),
 )
 
 
-def main(arguments: list[str]) -> int | str:
-    """Return what the process exits with."""
-    changed = []
+def transform(contents: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the files with what they lack."""
+    changed = {}
     for name, used, mended, line, lines in CHANGES:
-        path = Path(arguments[0], FOLDER, name)
-        text = path.read_text(encoding="utf-8")
+        text = contents[name].decode()
         if used not in text or mended in text or text.count(line) != 1:
-            return (
-                f"{path}: looked for {used!r} and one {line.strip()!r} without {mended!r}. See "
+            msg = (
+                f"{name}: looked for {used!r} and one {line.strip()!r} without {mended!r}. See "
                 "whether upstream mended it, and narrow `versions`."
             )
-        changed.append((path, text.replace(line, line + lines)))
-    for path, text in changed:
-        unfinished = path.with_name(path.name + ".unfinished")
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    return 0
+            raise PatchError(msg)
+        changed[name] = text.replace(line, line + lines).encode()
+    return changed
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    patch_files([name for name, *_ in CHANGES], transform)

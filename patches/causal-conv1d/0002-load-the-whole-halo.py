@@ -13,9 +13,13 @@ The condition is found by its text, whatever the white space, and replaced by ``
 
 from __future__ import annotations
 
-import pathlib
 import re
 import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where it lies in the farm
+
+from editing import PatchError, patch_file
 
 SOURCE = "csrc/causal_conv1d_bwd.cu"
 CONDITION = re.compile(
@@ -24,18 +28,17 @@ CONDITION = re.compile(
 )
 
 
-def patch(tree: pathlib.Path) -> None:
-    """Change the one condition, or say what was not found."""
-    path = tree / SOURCE
-    text = path.read_text(encoding="utf-8")
-    text, count = CONDITION.subn("if (true)", text)
+def transform(source: bytes) -> bytes:
+    """Change the one condition."""
+    text, count = CONDITION.subn("if (true)", source.decode())
     if count != 1:
-        sys.exit(
-            f"{SOURCE}: the condition in front of `x_vals_load[i] = x[-kNElts + i]` was found "
-            f"{count} times, not once. See whether upstream mended it, and narrow `versions`."
+        msg = (
+            "looked for one condition in front of `x_vals_load[i] = x[-kNElts + i]`, found "
+            f"{count}. See whether upstream mended it, and narrow `versions`."
         )
-    path.write_text(text, encoding="utf-8")
+        raise PatchError(msg)
+    return text.encode()
 
 
 if __name__ == "__main__":
-    patch(pathlib.Path(sys.argv[1]))
+    patch_file(SOURCE, transform)

@@ -5,27 +5,21 @@ older than C++20 with an #error, and torch adds the standard that its headers ne
 unless the extension names one. Seen in mamba-ssm 2.3.0 to 2.3.2.post1.
 
 What: every "-std=c++NN" that is an element of a list in setup.py goes; every other byte stays.
-
-    python cxx-standard-of-torch.py TREE
-
-leaves 0 when TREE/setup.py was changed; otherwise 1, the reason on stderr, and the file untouched.
-Runs on CPython 3.9 and newer, standard library only.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-import shutil
 import sys
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where it lies in the farm
+
+from editing import PatchError, parse, patch_file, place, replace_bytes
+
 OPTION = re.compile(r"[-/]std=(?:c|gnu)\+\+\w+")
 SEPARATOR = re.compile(rb"\s*,[ \t]*")
-
-
-class PatchError(Exception):
-    """Why the file cannot be changed, as a sentence without the name of the file."""
 
 
 def is_option(node: ast.AST) -> bool:
@@ -55,41 +49,13 @@ def find_elements(tree: ast.Module) -> list[ast.expr]:
 
 def transform(source: bytes) -> bytes:
     """Return the bytes of a setup.py without the elements and the commas behind them."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError) as error:
-        msg = f"looked for Python, found {error}"
-        raise PatchError(msg) from error
-    starts = [0]
-    for line in source.splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
-    elements = sorted(find_elements(tree), key=lambda node: (node.lineno, node.col_offset))
-    for node in reversed(elements):
-        begin = starts[node.lineno - 1] + node.col_offset
-        end = starts[node.end_lineno - 1] + node.end_col_offset
+    changes = []
+    for element in find_elements(parse(source)):
+        begin, end = place(source, element)
         separator = SEPARATOR.match(source, end)
-        source = source[:begin] + source[separator.end() if separator else end :]
-    ast.parse(source)
-    return source
-
-
-def main(arguments: list[str]) -> int | str:
-    """Return what the process exits with."""
-    if len(arguments) != 1:
-        return "usage: python cxx-standard-of-torch.py TREE"
-    path = Path(arguments[0], "setup.py")
-    try:
-        changed = transform(path.read_bytes())
-    except OSError as error:
-        return f"{path}: looked for this file: {error.strerror}"
-    except PatchError as error:
-        return f"{path}: {error}"
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_bytes(changed)
-    shutil.copymode(path, unfinished)
-    unfinished.replace(path)
-    return 0
+        changes.append((begin, separator.end() if separator else end, ""))
+    return replace_bytes(source, changes)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    patch_file("setup.py", transform)

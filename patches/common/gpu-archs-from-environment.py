@@ -12,20 +12,18 @@ What: the statements ``LIST.append("-gencode")`` and ``LIST.append("arch=compute
 conditions on versions and on such a setting that hold nothing else, become one
 ``LIST.extend(...)``. They are found by these names, not by their place, and every other byte of the
 file stays. A build without the variable stops and says so.
-
-    python gpu-archs-from-environment.py TREE
-
-leaves 0 when TREE/setup.py was changed; otherwise 1, the reason on stderr, and the file untouched.
-Runs on CPython 3.9 and newer, standard library only.
 """
 
 from __future__ import annotations
 
 import ast
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where it lies in the farm
+
+from editing import PatchError, parse, patch_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,10 +40,6 @@ if not os.environ.get("{VARIABLE}", "").split():
     )
 LIST.extend(os.environ["{VARIABLE}"].split())
 """
-
-
-class PatchError(Exception):
-    """Why the file cannot be changed, as a sentence without the name of the file."""
 
 
 def appended(statement: ast.stmt) -> tuple[str, str] | None:
@@ -203,11 +197,7 @@ def replace_lines(source: bytes, run: list[ast.stmt], text: str) -> bytes:
 
 def transform(source: bytes) -> bytes:
     """Return the bytes of a setup.py with its list of GPU targets replaced."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError) as error:
-        msg = f"looked for Python, found {error}"
-        raise PatchError(msg) from error
+    tree = parse(source)
     run = only_run(tree)
     name = list_name(run)
     refuse_leftovers(tree, run)
@@ -215,30 +205,5 @@ def transform(source: bytes) -> bytes:
     return replace_lines(source, run, REPLACEMENT.replace("LIST", name))
 
 
-def rewrite(path: Path) -> None:
-    """Transform the file by replacing it, so that a hard link of it elsewhere keeps its text."""
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        msg = f"looked for this file: {error.strerror}"
-        raise PatchError(msg) from error
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_bytes(transform(source))
-    shutil.copymode(path, unfinished)
-    unfinished.replace(path)
-
-
-def main(arguments: list[str]) -> int | str:
-    """Return what the process exits with."""
-    if len(arguments) != 1:
-        return "usage: python gpu-archs-from-environment.py TREE"
-    path = Path(arguments[0], "setup.py")
-    try:
-        rewrite(path)
-    except PatchError as error:
-        return f"{path}: {error}"
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    patch_file("setup.py", transform)

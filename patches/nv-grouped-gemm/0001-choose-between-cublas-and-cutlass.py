@@ -8,28 +8,22 @@ the host code is compiled, once for all targets of a wheel.
 What: where setup.py takes the list, ``device_capability = ""`` becomes a choice: 8.0 alone means
 CUTLASS, as on an A100, everything else cuBLAS, which runs on every target. The build log says
 which. Found by the name, not by its place; every other byte of the file stays.
-
-    python 0001-choose-between-cublas-and-cutlass.py TREE
-
-leaves 0 when TREE/setup.py was changed; otherwise 1, the reason on stderr, and the file untouched.
-Runs on CPython 3.9 and newer, standard library only.
 """
 
 from __future__ import annotations
 
 import ast
-import shutil
 import sys
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where it lies in the farm
+
+from editing import parse, patch_file, the_one
 
 NAME = "device_capability"
 LIST = "env_arch_list"
 CHOICE = '"80" if env_arch_list == "8.0" else ""'
 TOLD = 'print("grouped products with", "CUTLASS, for 8.0 alone" if device_capability else "cuBLAS")'
-
-
-class PatchError(Exception):
-    """Why the file cannot be changed, as a sentence without the name of the file."""
 
 
 def is_empty_choice(node: ast.AST) -> bool:
@@ -50,20 +44,12 @@ def find_choice(tree: ast.Module) -> ast.Assign:
         for statement in node.body
         if isinstance(statement, ast.Assign) and is_empty_choice(statement)
     ]
-    if len(found) != 1:
-        msg = f'looked for one {NAME} = "" below "if {LIST}:", found {len(found)}'
-        raise PatchError(msg)
-    return found[0]
+    return the_one(found, f'{NAME} = "" below "if {LIST}:"')
 
 
 def transform(source: bytes) -> bytes:
     """Return the bytes of a setup.py that chooses and says so."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError) as error:
-        msg = f"looked for Python, found {error}"
-        raise PatchError(msg) from error
-    statement = find_choice(tree)
+    statement = find_choice(parse(source))
     lines = source.splitlines(keepends=True)
     line = lines[statement.lineno - 1]
     end = line[len(line.rstrip(b"\r\n")) :] or b"\n"
@@ -72,27 +58,9 @@ def transform(source: bytes) -> bytes:
     lines[statement.lineno - 1] = before + CHOICE.encode() + after
     lines.insert(statement.lineno, indent + TOLD.encode() + end)
     changed = b"".join(lines)
-    ast.parse(changed)
+    parse(changed)
     return changed
 
 
-def main(arguments: list[str]) -> int | str:
-    """Return what the process exits with."""
-    if len(arguments) != 1:
-        return "usage: python 0001-choose-between-cublas-and-cutlass.py TREE"
-    path = Path(arguments[0], "setup.py")
-    try:
-        changed = transform(path.read_bytes())
-    except OSError as error:
-        return f"{path}: looked for this file: {error.strerror}"
-    except PatchError as error:
-        return f"{path}: {error}"
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_bytes(changed)
-    shutil.copymode(path, unfinished)
-    unfinished.replace(path)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    patch_file("setup.py", transform)

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from wheelyard.model.cell import CudaVersion
+    from wheelyard.model.job import Job
 
 _SHARED = (
     "matrix.toml",
     "locks/redist/*.toml",
     "locks/toolkit/*.txt",
     "locks/torch/*.txt",
+    "patches/*.py",
     "patches/common/*.py",
     "recipes/*.py",
 )
@@ -41,6 +43,8 @@ class Farm:
     folder: Path
     recipes: tuple[Recipe, ...]
     matrix: Matrix
+    patch_helpers: tuple[Path, ...]
+    """The modules that patches which are code share."""
 
     def recipe(self, name: str) -> Recipe:
         """Return the recipe of that name, or name the nearest one."""
@@ -52,6 +56,17 @@ class Farm:
 
     def patch_path(self, recipe: NormalizedName, patch: Patch) -> Path:
         return self.folder / "patches" / patch.path(recipe)
+
+    def patch_files(self, job: Job) -> dict[str, str]:
+        """Name what decides how a job's source is patched: its patches, and what code shares.
+
+        By the name in the fingerprint, where each lies below ``patches/``.
+        """
+        recipe = job.version.recipe
+        files = {patch.filename: patch.path(recipe) for patch in job.patches}
+        if any(name.endswith(".py") for name in files):
+            files |= {path.name: path.name for path in self.patch_helpers}
+        return files
 
     def smoke_path(self, recipe: NormalizedName) -> Path:
         """The smoke test of a recipe, run with its wheel installed."""
@@ -130,17 +145,17 @@ def bring_shared(path: Path, folder: Path) -> None:
 class FarmFiles:
     """What could be read of a farm, and why the rest could not."""
 
-    recipes: tuple[Recipe, ...]
-    matrix: Matrix | None
+    farm: Farm | None
+    """With the recipes that could be read; nothing without a matrix."""
     errors: tuple[WheelyardError, ...]
 
 
 def load_farm(folder: Path) -> Farm:
     """Read every recipe and the matrix; all files that cannot be used are named together."""
     found = read_farm_files(folder)
-    if found.errors or found.matrix is None:
+    if found.errors or found.farm is None:
         raise InputFileError("\n".join(str(error) for error in found.errors))
-    return Farm(folder=folder, recipes=found.recipes, matrix=found.matrix)
+    return found.farm
 
 
 def read_farm_files(folder: Path) -> FarmFiles:
@@ -151,7 +166,15 @@ def read_farm_files(folder: Path) -> FarmFiles:
     errors: list[WheelyardError] = []
     recipes = _load_recipes(folder, errors)
     matrix = _load_matrix(folder, errors)
-    return FarmFiles(recipes=tuple(recipes), matrix=matrix, errors=tuple(errors))
+    if matrix is None:
+        return FarmFiles(farm=None, errors=tuple(errors))
+    farm = Farm(
+        folder=folder,
+        recipes=tuple(recipes),
+        matrix=matrix,
+        patch_helpers=tuple(sorted((folder / "patches").glob("*.py"))),
+    )
+    return FarmFiles(farm=farm, errors=tuple(errors))
 
 
 def _load_recipes(folder: Path, errors: list[WheelyardError]) -> list[Recipe]:

@@ -67,8 +67,8 @@ def lint_farm(folder: Path) -> Linted:
     files = read_farm_files(folder)
     # an error of reading names its file itself
     problems = [Problem(file="", message=str(error)) for error in files.errors]
-    if files.matrix is not None:
-        farm = Farm(folder=folder, recipes=files.recipes, matrix=files.matrix)
+    farm = files.farm
+    if farm is not None:
         for recipe in farm.recipes:
             problems += _recipe_problems(recipe, farm)
         # a recipe that cannot be read may be the one that wants them

@@ -258,6 +258,10 @@ def _run_transformation(script: Path, tree: Path, *, toolchain: Toolchain, run: 
             rooms=(
                 *interpreter_rooms(interpreter, places, environment=environment),
                 Room(source=script, inside=places / "patch.py"),
+                *(
+                    Room(source=helper, inside=places / helper.name)
+                    for helper in run.workshop.farm.patch_helpers
+                ),
                 Room(source=tree, inside=places.source, writable=True),
             ),
             env=python_environment(places),

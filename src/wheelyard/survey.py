@@ -120,6 +120,8 @@ class _Fingerprints:
         self._locks: dict[tuple[str, str], tuple[str, str]] = {}
         self._redists: dict[CudaVersion, dict[str, str]] = {}
         self._patches: dict[str, str] = {}
+        self._series: dict[tuple[str, str, str], dict[str, str]] = {}
+        self._torches: dict[tuple[str, bool], dict[str, str]] = {}
         self._of_versions: dict[
             tuple[str, CudaVersion], tuple[tuple[LockRequest, ...], Inputs]
         ] = {}
@@ -137,15 +139,11 @@ class _Fingerprints:
 
     def _make(self, job: Job) -> GroupFingerprint:
         locks, inputs = self._of_version(job)
-        requests = (*torch_and_toolkit_locks(job), *locks)
-        digests = dict(self._lock(request) for request in requests)
-        digests |= self._redist(job.cell.torch.cuda)
+        digests = dict(self._lock(request) for request in locks) | self._of_torch(job)
         return group_fingerprint(
             job,
             of_version=inputs,
-            patches={
-                patch.filename: self._patch(patch.path(job.version.recipe)) for patch in job.patches
-            },
+            patches=self._patches_of(job),
             locks=digests,
             gcc_major=self._workshop.farm.matrix.gcc_major,
             container=self._workshop.farm.matrix.container,
@@ -160,6 +158,13 @@ class _Fingerprints:
             self._of_versions[key] = version_locks(job.version, job.cell.torch.cuda), inputs
         return self._of_versions[key]
 
+    def _of_torch(self, job: Job) -> dict[str, str]:
+        key = job.cell.torch.label, job.foreign_torch
+        if key not in self._torches:
+            digests = dict(self._lock(request) for request in torch_and_toolkit_locks(job))
+            self._torches[key] = digests | self._redist(job.cell.torch.cuda)
+        return self._torches[key]
+
     def _lock(self, request: LockRequest) -> tuple[str, str]:
         key = request.kind, request.name
         if key not in self._locks:
@@ -170,6 +175,14 @@ class _Fingerprints:
         if cuda not in self._redists:
             self._redists[cuda] = self._workshop.redist_digest(cuda)
         return self._redists[cuda]
+
+    def _patches_of(self, job: Job) -> dict[str, str]:
+        python = job.cell.python.abi_tag if job.version.patches_depend_on_python else ""
+        key = job.version.label, job.cell.torch.label, python
+        if key not in self._series:
+            files = self._workshop.farm.patch_files(job)
+            self._series[key] = {name: self._patch(path) for name, path in files.items()}
+        return self._series[key]
 
     def _patch(self, path: str) -> str:
         if path not in self._patches:

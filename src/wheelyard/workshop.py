@@ -117,8 +117,8 @@ class Workshop:
         return plan_fingerprint(
             job,
             patches={
-                patch.filename: file_sha256(farm.patch_path(job.version.recipe, patch))
-                for patch in job.patches
+                name: file_sha256(farm.folder / "patches" / path)
+                for name, path in farm.patch_files(job).items()
             },
             locks=self.lock_digests(job),
             folder_digest=self.folder_digest(job),

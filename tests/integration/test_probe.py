@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.build
+ROOT = Path(__file__).parents[2]
+CODE = """\
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from editing import patch_file
+
+if __name__ == "__main__":
+    line = b'\\n#error "changed by a patch"\\n'
+    patch_file("csrc/tinyscale_kernel.cu", lambda source: source + line)
+"""
 
 
 def test_probe_compiles_what_the_recipe_names_and_leaves_no_wheel(
@@ -56,3 +71,15 @@ def test_unit_that_does_not_compile_and_is_not_named_is_left_out(wheelyard, own_
     words = ("tinyscale", "--farm", own_farm, "--yard", tmp_path / "yard", "--json")
     (probe,) = json.loads(wheelyard("probe", *words).stdout)["probes"]
     assert probe["left_out"] == 1
+
+
+def test_patch_that_is_code_runs_with_what_such_patches_share(wheelyard, own_farm, tmp_path):
+    (own_farm / "patches" / "tinyscale").mkdir(parents=True)
+    shutil.copy(ROOT / "patches" / "editing.py", own_farm / "patches")
+    (own_farm / "patches" / "tinyscale" / "0001-break.py").write_text(CODE, encoding="utf-8")
+    with (own_farm / "recipes" / "tinyscale.toml").open("a", encoding="utf-8") as recipe:
+        recipe.write('\n[[patches]]\nfile = "0001-break.py"\nversions = ">=0"\n')
+    yard = tmp_path / "yard"
+    failed = wheelyard("probe", "tinyscale", "--farm", own_farm, "--yard", yard, check=False)
+    assert failed.returncode == 10
+    assert "changed by a patch" in failed.stderr

@@ -11,6 +11,7 @@ from wheelyard.farm import load_farm
 from wheelyard.machine.namespaces import SandboxLevel
 from wheelyard.model.cell import CudaVersion
 from wheelyard.model.redistributables import redist_lock_request
+from wheelyard.survey import survey
 from wheelyard.workshop import Options, Workshop, open_workshop
 from wheelyard.yard.store import open_yard
 
@@ -54,6 +55,33 @@ def test_change_of_a_file_that_decides_the_job_changes_its_fingerprint(
     with (probe_farm / name).open("a", encoding="utf-8") as file:
         file.write("# more\n")
     assert workshop.fingerprint(make_probe_job()).sha256 != before.sha256
+
+
+@pytest.mark.parametrize(
+    ("patch", "decides"), [("0001-first.py", True), ("0001-first.patch", False)]
+)
+def test_what_patches_share_decides_jobs_with_patches_that_are_code(
+    probe_farm: Path,
+    tmp_path: Path,
+    recipe_text: str,
+    make_probe_job: Callable[..., Job],
+    patch: str,
+    decides: bool,  # noqa: FBT001
+) -> None:
+    text = recipe_text.replace('"0001-first.patch"', f'"{patch}"')
+    (probe_farm / "recipes/probe.toml").write_text(text, encoding="utf-8")
+    (probe_farm / "patches/probe" / patch).touch()
+    shared = probe_farm / "patches/editing.py"
+    digests = []
+    for content in ("", "# more\n"):
+        shared.write_text(content, encoding="utf-8")
+        workshop = _open(probe_farm, tmp_path)
+        job = make_probe_job(text=text)
+        fingerprint = workshop.fingerprint(job)
+        (planned,) = survey([job], workshop).planned
+        assert planned.fingerprint.sha256 == fingerprint.sha256
+        digests.append(fingerprint.sha256)
+    assert (digests[0] != digests[1]) == decides
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_yard_that_is_named_may_be_relative(
 
 def test_yard_of_the_farm_that_we_ship_is_the_user_s(tmp_path: Path, real_farm: Farm) -> None:
     shipped = Path(wheelyard.__file__).parent / "farm"
-    farm = Farm(folder=shipped, recipes=(), matrix=real_farm.matrix)
+    farm = dataclasses.replace(real_farm, folder=shipped)
     env = {"WHEELYARD_STATE": str(tmp_path)}
     assert yard_folder(_arguments(), farm, env) == tmp_path / "yard"
 

@@ -51,5 +51,5 @@ def test_anything_but_one_such_condition_stops_the_job(
 ) -> None:
     done = _patch(tmp_path, kernel)
     assert done.returncode != 0
-    assert f"found {times} times" in done.stderr
+    assert f"found {times}." in done.stderr
     assert _result(tmp_path) == kernel

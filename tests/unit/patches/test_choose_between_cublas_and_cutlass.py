@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from patching import apply
 
 PATCHES = Path(__file__).parents[3] / "patches" / "nv-grouped-gemm"
 PATCH = PATCHES / "0001-choose-between-cublas-and-cutlass.py"
@@ -26,16 +26,6 @@ if True:
         flags.append(f"-DCAPABILITY={device_capability}")
 print(flags)
 """
-
-
-def _apply(tree: Path) -> int | str:
-    spec = importlib.util.spec_from_file_location("patch", PATCH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    outcome: int | str = module.main([str(tree)])
-    return outcome
 
 
 def _said(setup: Path, targets: str) -> list[str]:
@@ -58,7 +48,7 @@ def test_wheel_for_a100s_alone_has_cutlass_and_every_other_says_cublas(
     tmp_path: Path, targets: str, product: str, flags: str
 ) -> None:
     (tmp_path / "setup.py").write_text(SETUP)
-    assert _apply(tmp_path) == 0
+    assert apply(PATCH, tmp_path) == ""
     said = _said(tmp_path / "setup.py", targets)
     assert said == [f"grouped products with {product}", flags]
 
@@ -74,5 +64,5 @@ def test_wheel_for_a100s_alone_has_cutlass_and_every_other_says_cublas(
 )
 def test_another_text_is_refused_and_stays(tmp_path: Path, text: str) -> None:
     (tmp_path / "setup.py").write_text(text)
-    assert "looked for" in str(_apply(tmp_path))
+    assert "looked for" in apply(PATCH, tmp_path)
     assert (tmp_path / "setup.py").read_text() == text

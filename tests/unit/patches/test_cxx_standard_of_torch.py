@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from types import ModuleType
+from patching import apply
 
 PATCH = Path(__file__).parents[3] / "patches" / "common" / "cxx-standard-of-torch.py"
 
@@ -30,24 +26,15 @@ arguments = {
 """
 
 
-def _patch() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("patch", PATCH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _apply(tree: Path, text: str) -> tuple[int | str, str]:
+def _outcome(tree: Path, text: str) -> tuple[str, str]:
     path = tree / "setup.py"
     path.write_text(text, encoding="utf-8")
-    return _patch().main([str(tree)]), path.read_text(encoding="utf-8")
+    return apply(PATCH, tree), path.read_text(encoding="utf-8")
 
 
 def test_standard_goes_and_everything_else_stays(tmp_path: Path) -> None:
-    outcome, text = _apply(tmp_path, TEXT)
-    assert outcome == 0
+    outcome, text = _outcome(tmp_path, TEXT)
+    assert outcome == ""
     assert text == TEXT.replace('"-std=c++17"', "", 1).replace('"-std=c++17",', "", 1).replace(
         '"-std=gnu++20"', "", 1
     )
@@ -57,8 +44,8 @@ def test_standard_goes_and_everything_else_stays(tmp_path: Path) -> None:
 
 
 def test_words_before_it_on_its_line_may_have_more_than_one_byte(tmp_path: Path) -> None:
-    outcome, text = _apply(tmp_path, 'flags = ["µ", "-std=c++17", "-O2"]\n')
-    assert (outcome, text) == (0, 'flags = ["µ", "-O2"]\n')
+    outcome, text = _outcome(tmp_path, 'flags = ["µ", "-std=c++17", "-O2"]\n')
+    assert (outcome, text) == ("", 'flags = ["µ", "-O2"]\n')
 
 
 @pytest.mark.parametrize(
@@ -72,20 +59,20 @@ def test_words_before_it_on_its_line_may_have_more_than_one_byte(tmp_path: Path)
     ],
 )
 def test_file_of_another_shape_is_refused_and_stays(tmp_path: Path, text: str, reason: str) -> None:
-    outcome, after = _apply(tmp_path, text)
-    assert reason in str(outcome)
+    outcome, after = _outcome(tmp_path, text)
+    assert reason in outcome
     assert after == text
     assert [path.name for path in tmp_path.iterdir()] == ["setup.py"]
 
 
 def test_tree_without_setup_py_is_refused(tmp_path: Path) -> None:
-    outcome = _patch().main([str(tmp_path)])
+    outcome = apply(PATCH, tmp_path)
     assert outcome == f"{tmp_path / 'setup.py'}: looked for this file: {os.strerror(2)}"
 
 
 @pytest.mark.parametrize("arguments", [[], ["one", "two"]])
 def test_another_number_of_arguments_gets_the_usage(arguments: list[str]) -> None:
-    assert _patch().main(arguments).startswith("usage: ")
+    assert apply(PATCH, *arguments).startswith("usage: ")
 
 
 def test_the_patch_reads_as_python_3_9() -> None:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import ast
 import difflib
-import importlib.util
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from patching import apply
 
 from wheelyard.farm import load_farm
 from wheelyard.network.indexes import read_index_settings
 from wheelyard.sources.fetch import fetch_source
 from wheelyard.sources.unpack import unpack
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 FARM = Path(__file__).parents[3]
 PATCH = FARM / "patches" / "common" / "gpu-archs-from-environment.py"
@@ -79,24 +75,10 @@ LINES_TO_END = (HEAD + TARGETS + TAIL).count("\n")
 HOPPER = "-gencode arch=compute_90,code=sm_90 -gencode arch=compute_120,code=compute_120"
 
 
-def load_patch() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("patch", PATCH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def write_tree(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "setup.py"
     path.write_bytes(text.encode())
     return path
-
-
-def apply(tree: Path) -> int | str:
-    outcome: int | str = load_patch().main([str(tree)])
-    return outcome
 
 
 def run_setup(path: Path) -> object:
@@ -108,7 +90,7 @@ def run_setup(path: Path) -> object:
 def test_flags_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_tree(tmp_path, HEAD + TARGETS + TAIL)
     monkeypatch.setenv("WHEELYARD_GENCODE", HOPPER)
-    assert apply(tmp_path) == 0
+    assert apply(PATCH, tmp_path) == ""
     assert run_setup(path) == ["-O3", "-O2", *HOPPER.split(), "-lineinfo"]
 
 
@@ -118,7 +100,7 @@ def test_targets_of_a_setting_come_from_the_environment_too(
     path = write_tree(tmp_path, HEAD + SETTING + TAIL.replace("\n    ", "\n"))
     monkeypatch.setenv("WHEELYARD_GENCODE", HOPPER)
     monkeypatch.setenv("TARGETS", "no such target")
-    assert apply(tmp_path) == 0
+    assert apply(PATCH, tmp_path) == ""
     assert run_setup(path) == ["-O3", "-O2", *HOPPER.split(), "-lineinfo"]
 
 
@@ -130,7 +112,7 @@ def test_build_without_the_variable_stops(
     monkeypatch.delenv("WHEELYARD_GENCODE", raising=False)
     if value is not None:
         monkeypatch.setenv("WHEELYARD_GENCODE", value)
-    assert apply(tmp_path) == 0
+    assert apply(PATCH, tmp_path) == ""
     with pytest.raises(RuntimeError, match="WHEELYARD_GENCODE is not set"):
         run_setup(path)
 
@@ -149,7 +131,7 @@ def test_everything_else_stays_byte_for_byte(tmp_path: Path, indent: str, line_e
 
     path = tmp_path / "setup.py"
     path.write_bytes(restyled(HEAD) + restyled(TARGETS) + restyled(TAIL))
-    assert apply(tmp_path) == 0
+    assert apply(PATCH, tmp_path) == ""
     after = path.read_bytes()
     assert after.startswith(restyled(HEAD))
     assert after.endswith(restyled(TAIL))
@@ -163,7 +145,7 @@ def test_a_source_in_another_encoding_keeps_its_bytes(tmp_path: Path) -> None:
     head = b"# coding: latin-1\n# \xe9\n" + HEAD.encode()
     path = tmp_path / "setup.py"
     path.write_bytes(head + TARGETS.encode() + TAIL.encode())
-    assert apply(tmp_path) == 0
+    assert apply(PATCH, tmp_path) == ""
     assert path.read_bytes().startswith(head)
 
 
@@ -172,7 +154,7 @@ def test_the_mode_stays_and_a_hard_link_keeps_the_old_text(tmp_path: Path) -> No
     path.chmod(0o755)
     other = tmp_path / "cached.py"
     os.link(path, other)
-    assert apply(tmp_path) == 0
+    assert apply(PATCH, tmp_path) == ""
     assert path.stat().st_mode & 0o777 == 0o755
     assert other.read_text() == HEAD + TARGETS + TAIL
     assert sorted(tmp_path.iterdir()) == [other, path]
@@ -276,7 +258,7 @@ def test_the_unexpected_is_refused_and_the_file_untouched(
     tmp_path: Path, text: str, reason: str
 ) -> None:
     path = write_tree(tmp_path, text)
-    outcome = str(apply(tmp_path))
+    outcome = apply(PATCH, tmp_path)
     assert outcome.startswith(f"{path}: looked for ")
     assert re.search(reason, outcome)
     assert path.read_text() == text
@@ -286,25 +268,26 @@ def test_the_unexpected_is_refused_and_the_file_untouched(
 def test_other_statements_before_the_targets_stay(tmp_path: Path) -> None:
     head = HEAD + "    if nvcc.major != 12:\n        os.environ['LIST'] = ''\n"
     path = write_tree(tmp_path, head + TARGETS + TAIL)
-    assert apply(tmp_path) == 0
+    assert apply(PATCH, tmp_path) == ""
     assert path.read_text().startswith(head)
 
 
 def test_a_second_application_is_refused(tmp_path: Path) -> None:
     path = write_tree(tmp_path, HEAD + TARGETS + TAIL)
-    assert apply(tmp_path) == 0
+    assert apply(PATCH, tmp_path) == ""
     patched = path.read_bytes()
-    assert "found none" in str(apply(tmp_path))
+    assert "found none" in apply(PATCH, tmp_path)
     assert path.read_bytes() == patched
 
 
 def test_a_tree_without_setup_py_is_refused(tmp_path: Path) -> None:
-    assert apply(tmp_path) == f"{tmp_path / 'setup.py'}: looked for this file: {os.strerror(2)}"
+    path = tmp_path / "setup.py"
+    assert apply(PATCH, tmp_path) == f"{path}: looked for this file: {os.strerror(2)}"
 
 
 @pytest.mark.parametrize("arguments", [[], ["one", "two"]])
 def test_another_number_of_arguments_gets_the_usage(arguments: list[str]) -> None:
-    assert load_patch().main(arguments).startswith("usage: ")
+    assert apply(PATCH, *arguments).startswith("usage: ")
 
 
 def test_the_patch_reads_as_python_3_9() -> None:
@@ -332,7 +315,7 @@ def test_the_real_sdist_loses_its_targets_and_nothing_else(
     tree = tmp_path / "tree"
     unpack(fetched.path, tree)
     before = (tree / "setup.py").read_text().splitlines()
-    assert apply(tree) == 0
+    assert apply(PATCH, tree) == ""
     after = (tree / "setup.py").read_text().splitlines()
 
     matcher = difflib.SequenceMatcher(a=before, b=after, autojunk=False)
