@@ -65,14 +65,7 @@ class Tool:
             command = [str(self._uv), "pip", "check", "--offline", "--python", python]
         else:
             command = [str(self._python), "-m", "pip", "--python", python, "check"]
-        done = subprocess.run(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=self._env(),
-            pass_fds=(self._place.lock,),
-            check=False,
-        )
+        done = self._child(command)
         if done.returncode == 0:
             return set()
         lines = done.stdout.decode("utf-8", "replace").splitlines()
@@ -97,16 +90,19 @@ class Tool:
             "PIP_NO_CACHE_DIR": "1",
         }
 
+    def _child(self, command: list[str]) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=self._env(),
+            pass_fds=(self._place.lock,),
+            check=False,
+        )
+
     def _run(self, command: list[str], what: str) -> None:
         try:
-            done = subprocess.run(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env=self._env(),
-                pass_fds=(self._place.lock,),
-                check=False,
-            )
+            done = self._child(command)
         except OSError as error:
             msg = f"{command[0]} does not run here: {error}. Try --with pip."
             raise MisfitError(msg) from error
