@@ -205,7 +205,7 @@ def test_a_gpu_target_in_an_unknown_form_stops_the_build(
 
 
 @pytest.mark.parametrize(
-    ("jobs", "extensions"), [(1, 1), (2, 1), (4, 2), (16, 4), (64, 4)], ids=str
+    ("jobs", "extensions"), [(1, 1), (2, 1), (4, 2), (16, 8), (64, 16)], ids=str
 )
 def test_extensions_and_tokens_together_are_max_jobs(
     tree: Path, monkeypatch: pytest.MonkeyPatch, jobs: int, extensions: int
