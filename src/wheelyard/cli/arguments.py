@@ -85,28 +85,47 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=wheelyard.__version__)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    common = _common()
-    cell = _cell()
-    making = _making()
+    add = _Commands(parser)
+    _add_planning_commands(add)
+    _add_building_commands(add)
+    _add_fill(add)
+    _add_wheel_commands(add)
+    _add_yard_commands(add)
+    _add_user_commands(add)
+    _add_upkeep_commands(add)
+    _add_machine_commands(add)
+    return parser
 
-    def add(
-        name: str, text: str, *parents: argparse.ArgumentParser, shared: object = common
+
+class _Commands:
+    """Adds commands, each with its examples and the options that all of them have."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+        self._common = _common()
+
+    def __call__(
+        self,
+        name: str,
+        text: str,
+        *parents: argparse.ArgumentParser,
+        common: argparse.ArgumentParser | None = None,
     ) -> argparse.ArgumentParser:
-        assert isinstance(shared, argparse.ArgumentParser)
-        return commands.add_parser(
+        return self._commands.add_parser(
             name,
             help=text,
             description=textwrap.fill(text, width=78),
             epilog=epilog(name),
             formatter_class=_Help,
-            parents=(shared, *parents),
+            parents=(common or self._common, *parents),
         )
 
+
+def _add_planning_commands(add: _Commands) -> None:
     add(
         "list",
         "Show what can be built: recipes and their versions. With --yard, the wheels.",
-        shared=_common(yard_alone=True),
+        common=_common(yard_alone=True),
     )
     matrix = add("matrix", "Show the cells: wanted ones, and impossible ones with the reason.")
     matrix.add_argument("recipe", nargs="?", help="only this recipe")
@@ -126,6 +145,10 @@ def make_parser() -> argparse.ArgumentParser:
         "--outputs", type=Path, metavar="FILE", help="append what the workflow's later jobs take"
     )
     _add_places(plan)
+
+
+def _add_building_commands(add: _Commands) -> None:
+    cell, making = _cell(), _making()
     text = "Bring everything that a build needs into the caches, so that it needs no network."
     fetch = add("fetch", text, cell, making)
     fetch.add_argument("recipe", nargs="?", help="one job of this recipe; all jobs without it")
@@ -140,10 +163,9 @@ def make_parser() -> argparse.ArgumentParser:
     text = "Compile a job's most telling units only, to see whether it would build; no wheel."
     _add_what_to_build(add("probe", text, cell, making))
     _add_new(add, cell, making)
-    _add_fill(add)
-    _add_wheel_commands(add)
-    _add_yard_commands(add)
-    _add_user_commands(add)
+
+
+def _add_upkeep_commands(add: _Commands) -> None:
     update = add("update", "Make the locks that the farm needs, or tables of torch's symbols.")
     update.add_argument(
         "kind",
@@ -164,6 +186,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     clean.add_argument("--all", action="store_true", help="everything but the yard")
     clean.add_argument("--dry-run", action="store_true", help="only say what would go")
+
+
+def _add_machine_commands(add: _Commands) -> None:
     doctor = add("doctor", "Say what this machine can build, and what it lacks.")
     doctor.add_argument(
         "part", nargs="?", choices=("network",), help="measure the mirrors and proxies instead"
@@ -185,7 +210,6 @@ def make_parser() -> argparse.ArgumentParser:
     completion.add_argument("words", nargs="*", default=[], metavar="WORD", help=text)
     text = "print what a word may become that begins so, as the scripts ask"
     completion.add_argument("--current", metavar=":TEXT", help=text)
-    return parser
 
 
 def _add_what_to_build(build: argparse.ArgumentParser) -> None:
@@ -193,8 +217,7 @@ def _add_what_to_build(build: argparse.ArgumentParser) -> None:
     build.add_argument("--job", metavar="ID", help="this very job, in place of recipe and cell")
 
 
-def _add_new(add: object, *parents: argparse.ArgumentParser) -> None:
-    assert callable(add)
+def _add_new(add: _Commands, *parents: argparse.ArgumentParser) -> None:
     text = "Write a recipe for a package that has none, build it, and say what is left to do."
     new = add("new", text, *parents)
     new.add_argument("name", nargs="?", help="of a source distribution on the Python index")
@@ -232,8 +255,7 @@ def _add_places(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_user_commands(add: object) -> None:
-    assert callable(add)
+def _add_user_commands(add: _Commands) -> None:
     find = add("find", "Say which combinations have every package, and why the others do not.")
     _add_question(find)
     find.add_argument("--here", action="store_true", help="this machine's Pythons, driver and GPUs")
@@ -297,8 +319,7 @@ def _add_question(command: argparse.ArgumentParser) -> None:
     places.add_argument("--upstream", action="store_true", help="list upstream's releases")
 
 
-def _add_fill(add: object) -> None:
-    assert callable(add)
+def _add_fill(add: _Commands) -> None:
     fill = add("fill", "Build what is missing or stale, many jobs at once.")
     _add_selection(fill)
     _add_places(fill)
@@ -339,8 +360,7 @@ def _add_engines(fill: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_wheel_commands(add: object) -> None:
-    assert callable(add)
+def _add_wheel_commands(add: _Commands) -> None:
     check = add("check", "Tell whether wheels will load, without importing them.")
     check.add_argument(
         "wheels", nargs="+", metavar="WHEEL", help="files, folders of wheels, or an index's URL"
@@ -381,8 +401,7 @@ def _add_wheel_commands(add: object) -> None:
     )
 
 
-def _add_yard_commands(add: object) -> None:
-    assert callable(add)
+def _add_yard_commands(add: _Commands) -> None:
     add("index", "Write the yard's index anew; only pages that changed are written.")
     add("page", "Write the page on which people find wheels, at the top of the index.")
     wheel = "its filename, path or identifier"
