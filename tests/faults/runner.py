@@ -9,6 +9,7 @@ import mmap
 import os
 import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -22,6 +23,8 @@ CRASHED = 99
 """The status of a scenario that raised what is no error of ours."""
 PATIENCE = 300
 """Seconds after which whoever still runs waits for a lock that never comes."""
+MOMENT = 1.0
+"""Seconds."""
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -81,12 +84,19 @@ def start(asked: dict[str, object], number: int, orders: Orders) -> int:
 
 
 def reap() -> int:
-    """Take leave of orphans that have ended; return how many go on."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii")
-    return len(children.split())
+    """Take leave of orphans that have ended; return how many go on.
+
+    One that was sent a signal takes a moment to end.
+    """
+    ends = time.monotonic() + MOMENT
+    while True:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii")
+        if not children.split() or time.monotonic() > ends:
+            return len(children.split())
+        time.sleep(0.01)
 
 
 def main() -> None:
