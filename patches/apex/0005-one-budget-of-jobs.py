@@ -6,8 +6,8 @@ once, each with a ninja of MAX_JOBS compiles: the product oversubscribes cores a
 
 What: half as many extensions as jobs at once, 16 at most, whose ninjas share one jobserver, as
 make's do: a pipe that holds a token for each compile. ninja takes part from 1.13 on, unless it is
-given -j, which torch does where MAX_JOBS is set. Every ninja may run one compile without a token, so
-that the pipe holds MAX_JOBS less the number of extensions; the last one still gets half of them.
+given -j, which torch does where MAX_JOBS is set. Every ninja may run one compile without a token,
+so that the pipe holds MAX_JOBS less the number of extensions; the last one still gets half of them.
 With four at once 32 cores did the work of ten (578 s): many extensions are of a single file.
 At a farm's budget nothing changes: its server decides what runs, and MAX_JOBS is high there.
 """
