@@ -27,6 +27,13 @@ def patch_file(name: str, transform: Callable[[bytes], bytes]) -> None:
     patch_files([name], lambda contents: {name: transform(contents[name])})
 
 
+def patch_nodes(
+    name: str, find_changes: Callable[[ast.Module], Iterable[tuple[ast.AST, str]]]
+) -> None:
+    """Be a patch of one file of Python: replace the nodes that are found, each by its text."""
+    patch_file(name, lambda source: replace(source, find_changes(parse(source))))
+
+
 def patch_files(
     names: Sequence[str], transform: Callable[[dict[str, bytes]], dict[str, bytes]]
 ) -> None:

@@ -128,11 +128,7 @@ def run(
         level = options.level if run_cases else "imported"
         device = None if level == "imported" else find_gpu()
         measurements = list(run_cases(device)) if run_cases and device else []
-        try:
-            write_report(options.json_path, level, device, measurements)
-        except OSError as error:
-            msg = f"cannot write {options.json_path}: {error.strerror}"
-            raise SmokeError(msg) from error
+        write_report(options.json_path, level, device, measurements)
         refuse_errors(measurements)
     except SmokeError as error:
         print(f"smoke.py: {error}", file=sys.stderr)
@@ -165,8 +161,13 @@ def write_report(
         "measurements": measurements,
     }
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps(report, indent=1, sort_keys=True, allow_nan=False) + "\n")
-    unfinished.replace(path)
+    text = json.dumps(report, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    try:
+        unfinished.write_text(text)
+        unfinished.replace(path)
+    except OSError as error:
+        msg = f"cannot write {path}: {error.strerror}"
+        raise SmokeError(msg) from error
 
 
 def describe_machine(device: torch.device | None) -> dict[str, str | None]:

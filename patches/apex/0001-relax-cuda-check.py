@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where it lies in the farm
 
-from editing import parse, patch_file, replace, the_one
+from editing import patch_nodes, the_one
 
 FUNCTION = "check_cuda_torch_binary_vs_bare_metal"
 COMPARISON = "bare_metal_version != torch_binary_version"
@@ -41,10 +41,5 @@ def find_changes(tree: ast.Module) -> list[tuple[ast.AST, str]]:
     return [(the_one(tests, f"`if {COMPARISON}` in {FUNCTION}"), REPLACEMENT)]
 
 
-def transform(source: bytes) -> bytes:
-    """Return the bytes of a changed setup.py."""
-    return replace(source, find_changes(parse(source)))
-
-
 if __name__ == "__main__":
-    patch_file("setup.py", transform)
+    patch_nodes("setup.py", find_changes)

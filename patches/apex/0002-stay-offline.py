@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where it lies in the farm
 
-from editing import PatchError, parse, patch_file, replace
+from editing import PatchError, patch_nodes
 
 QUESTION = "get_nccl_version"
 
@@ -66,10 +66,5 @@ def submodule(call: ast.Call) -> str:
     return command[-1] if command[:-1] == ["git", "submodule", "update", "--init"] else ""
 
 
-def transform(source: bytes) -> bytes:
-    """Return the bytes of a changed setup.py."""
-    return replace(source, find_changes(parse(source)))
-
-
 if __name__ == "__main__":
-    patch_file("setup.py", transform)
+    patch_nodes("setup.py", find_changes)

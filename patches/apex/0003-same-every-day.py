@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where it lies in the farm
 
-from editing import PatchError, parse, patch_file, replace
+from editing import PatchError, patch_nodes
 
 VERSION = "os.environ['APEX_VERSION']"
 
@@ -46,10 +46,5 @@ def find_changes(tree: ast.Module) -> list[tuple[ast.AST, str]]:
     ]
 
 
-def transform(source: bytes) -> bytes:
-    """Return the bytes of a changed setup.py."""
-    return replace(source, find_changes(parse(source)))
-
-
 if __name__ == "__main__":
-    patch_file("setup.py", transform)
+    patch_nodes("setup.py", find_changes)

@@ -118,7 +118,6 @@ class _Fingerprints:
         self._workshop = workshop
         self._groups: dict[str, GroupFingerprint | LockError] = {}
         self._locks: dict[tuple[str, str], tuple[str, str]] = {}
-        self._redists: dict[CudaVersion, dict[str, str]] = {}
         self._patches: dict[str, str] = {}
         self._series: dict[tuple[str, str, str], dict[str, str]] = {}
         self._torches: dict[tuple[str, bool], dict[str, str]] = {}
@@ -162,7 +161,7 @@ class _Fingerprints:
         key = job.cell.torch.label, job.foreign_torch
         if key not in self._torches:
             digests = dict(self._lock(request) for request in torch_and_toolkit_locks(job))
-            self._torches[key] = digests | self._redist(job.cell.torch.cuda)
+            self._torches[key] = digests | self._workshop.redist_digest(job.cell.torch.cuda)
         return self._torches[key]
 
     def _lock(self, request: LockRequest) -> tuple[str, str]:
@@ -170,11 +169,6 @@ class _Fingerprints:
         if key not in self._locks:
             self._locks[key] = str(request.path), self._workshop.farm.lock(request).sha256
         return self._locks[key]
-
-    def _redist(self, cuda: CudaVersion) -> dict[str, str]:
-        if cuda not in self._redists:
-            self._redists[cuda] = self._workshop.redist_digest(cuda)
-        return self._redists[cuda]
 
     def _patches_of(self, job: Job) -> dict[str, str]:
         python = job.cell.python.abi_tag if job.version.patches_depend_on_python else ""

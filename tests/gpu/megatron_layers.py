@@ -31,7 +31,16 @@ from typing import TYPE_CHECKING
 
 import torch
 from packaging.version import Version
-from smoking import Draw, Measurement, SmokeError, find_gpu, refuse_errors, short_name, write_report
+from smoking import (
+    Draw,
+    Measurement,
+    SmokeError,
+    find_gpu,
+    measure,
+    refuse_errors,
+    short_name,
+    write_report,
+)
 from torch.nn import functional
 
 if TYPE_CHECKING:
@@ -125,10 +134,8 @@ def run_case(name: str, case: Case, device: torch.device) -> list[Measurement]:
 
     actual = {"output": out, "input gradient": x.grad}
     for parameter_name, parameter in parameters.items():
-        main = parameter.main_grad
-        actual[f"gradient of {parameter_name}"] = main if parameter.grad is None else parameter.grad
-        if parameter.grad is not None and main.any():
-            actual[f"gradient of {parameter_name}"] = main + parameter.grad
+        rest = 0 if parameter.grad is None else parameter.grad
+        actual[f"gradient of {parameter_name}"] = parameter.main_grad + rest
     exact = _differentiate(case.plain, layer, x, dy, parameters, torch.float64)
     rounded = _differentiate(case.plain, layer, x, dy, parameters, torch.bfloat16)
     return [
@@ -253,9 +260,8 @@ def _differentiate(
 
 
 def _off(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    wide = expected.detach().double()
-    error = float((actual.detach().double() - wide).abs().max() / wide.abs().max())
-    return error if math.isfinite(error) else sys.float_info.max
+    found = measure("", "", actual, expected, dtype=torch.bfloat16, epsilons=0)
+    return float(str(found["relative_error"]))
 
 
 def _named(layer: torch.nn.Module, names: Mapping[str, str]) -> dict[str, torch.nn.Parameter]:

@@ -16,6 +16,7 @@ from wheelyard.folders import remove_tree
 from wheelyard.locking import held
 from wheelyard.machine.namespaces import SandboxLevel
 from wheelyard.run import Completed, run
+from wheelyard.toolchain.sandbox_init import kernel_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -168,9 +169,8 @@ class BubblewrapSandbox:
             arguments += ["--symlink", target, path]
         arguments += ["--proc", "/proc"]
         # to the owner of the kernel's settings, who is root, capabilities do not matter
-        for entry in sorted(Path("/proc").iterdir()):
-            if not entry.name.isdecimal() and not entry.is_symlink():
-                arguments += ["--ro-bind", str(entry), str(entry)]
+        for entry in kernel_settings(Path("/proc")):
+            arguments += ["--ro-bind", str(entry), str(entry)]
         arguments += ["--remount-ro", "/"]
         for name, value in order.env.items():
             arguments += ["--setenv", name, value]

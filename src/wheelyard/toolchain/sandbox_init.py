@@ -97,11 +97,15 @@ def make_proc(root: str) -> None:
     Path(f"{root}/proc").mkdir()
     mount("proc", f"{root}/proc", "proc", 0)
     kept = os.statvfs(f"{root}/proc").f_flag & KEPT_FLAGS
-    for entry in sorted(Path(root, "proc").iterdir()):
-        if entry.name.isdecimal() or entry.is_symlink():
-            continue
+    for entry in kernel_settings(Path(root, "proc")):
         mount(str(entry), str(entry), None, MS_BIND)
         mount("none", str(entry), None, MS_BIND | MS_REMOUNT | MS_RDONLY | kept)
+
+
+def kernel_settings(proc: Path) -> list[Path]:
+    """Return what of a /proc belongs to no process."""
+    entries = sorted(proc.iterdir())
+    return [each for each in entries if not each.name.isdecimal() and not each.is_symlink()]
 
 
 def enter(root: str) -> None:
