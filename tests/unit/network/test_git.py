@@ -286,12 +286,12 @@ def test_cache_left_by_a_killed_git_is_used_again(
 
 SLOW_GIT = """\
 #!/bin/sh
-case "$*" in *" fetch "*) echo >{folder}/started; read -r _ <{folder}/go ;; esac
+case "$*" in *" fetch "*) (echo >{folder}/started; read -r _ <{folder}/go) ;; esac
 exec {git} "$@"
 """
 
 
-def test_git_that_outlives_a_killed_process_keeps_the_lock(
+def test_child_of_git_that_outlives_a_killed_process_keeps_the_lock(
     cache: Cache, make_repository: Callable[[str], Repository], tmp_path: Path
 ) -> None:
     upstream = make_repository("project")
