@@ -24,10 +24,10 @@ from wheelyard.finding.resolution import Conflict
 from wheelyard.model.record import BuildRecord
 from wheelyard.network.download import download_known
 from wheelyard.network.partial import Wanted
+from wheelyard.network.project_page import local_path
 from wheelyard.network.reading import NotThereError, read_document
 from wheelyard.network.session import open_session
 from wheelyard.network.uv_indexes import run_uv
-from wheelyard.network.wheel_index import local_path
 from wheelyard.progress import QUIET
 from wheelyard.shipping.interpreter import pack_interpreter
 from wheelyard.shipping.parcel import record_name

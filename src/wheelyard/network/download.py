@@ -12,8 +12,8 @@ from wheelyard.errors import FetchError, IntegrityError
 from wheelyard.files import disk_errors
 from wheelyard.network.failover import AllFailedError, RouteError
 from wheelyard.network.masking import mask_url
+from wheelyard.network.project_page import local_path
 from wheelyard.network.routes import Route, server_of
-from wheelyard.network.wheel_index import local_path
 from wheelyard.progress import QUIET
 
 if TYPE_CHECKING:

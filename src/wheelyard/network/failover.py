@@ -137,17 +137,22 @@ def first_that_works(
     """Take the ways in turn until one works, and return what was tried before it.
 
     A way that may still work comes again after the others, later every time; one that was cut off
-    but brought something goes on at once. Slow ways are borne when no untried one is left.
+    but brought something goes on at once. Slow ways are borne when no untried one is left. Each
+    failure that is not the end is told in the log; the error tells all of them.
     """
     states = [_State(way) for way in ways]
+    failed: Tried | None = None
     while True:
         state = _choose(states, attempts)
         if state is None:
             raise AllFailedError([one.tried for one in states])
+        if failed is not None:
+            logger.info("%s: %s", failed.name, failed.reason)
         _wait_for(state, sleep=sleep, clock=clock)
         bears_slowness = all(one.error is not None for one in states if one is not state)
         if _try(state, health=health, bears_slowness=bears_slowness, clock=clock):
             return tuple(one.tried for one in states if one.error is not None and one is not state)
+        failed = state.tried
 
 
 def _choose(states: Sequence[_State], attempts: int) -> _State | None:
@@ -178,7 +183,6 @@ def _try(
         way.attempt(bears_slowness)
     except RouteError as error:
         state.note(error, now=clock())
-        logger.info("%s: %s", mask_url(way.name), error.reason)
         # that a server does not have one thing says nothing about the next
         if way.server and (error.passes or error.wrong) and not error.progressed:
             health.failed(way.server)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name
 
 from wheelyard.errors import FetchError
 from wheelyard.model.wheel_filename import parse_wheel_filename
-from wheelyard.network.foreign import OTHER_FORM, shallow
 from wheelyard.network.masking import mask_url
+from wheelyard.network.project_page import list_files, local_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     import requests
     from packaging.tags import Tag
@@ -75,79 +73,24 @@ def list_wheels(
     return tuple(found.values())
 
 
-def local_path(url: str) -> Path | None:
-    """Return the path of a local place, for example ``/opt/wheels`` or ``file:///opt/simple``."""
-    parts = urlsplit(url)
-    if parts.scheme == "file":
-        return Path(url2pathname(parts.path))
-    return Path(url) if not parts.scheme else None
-
-
 def _ask(
     place: str, name: str, *, settings: IndexSettings, session: requests.Session
 ) -> list[IndexWheel]:
     path = local_path(place)
-    if path is not None:
-        return list(_in_folder(path, name))
-    if settings.offline:
+    if path is None and settings.offline:
         msg = "not asked (offline)"
         raise FetchError(msg)
-    return list(_on_index(place, name, session, is_page=place in settings.find_links))
+    is_page = place in settings.find_links
+    listed = list_files(place, name, session=session, is_page=is_page)
+    links = ((one.filename, one.url, one.digests.get("sha256"), one.is_yanked) for one in listed)
+    wheels = list(_wheels(name, links))
+    return wheels or (list(_in_folder(path, name)) if path is not None else [])
 
 
 def _in_folder(folder: Path, name: str) -> Iterator[IndexWheel]:
-    """Look into a folder of wheels, or into an index that lies in one."""
-    from pypi_simple import (  # noqa: PLC0415 - takes 0.4 s
-        ProjectPage,
-        UnsupportedRepoVersionError,
-    )
-
-    page = folder if folder.is_file() else folder / name / "index.html"
-    if page.is_file():
-        try:
-            text = shallow(page.read_bytes())
-            links = ProjectPage.from_html(name, text, base_url=page.as_uri()).packages
-        except (UnsupportedRepoVersionError, *OTHER_FORM) as error:
-            msg = f"{page} is no project page: {' '.join(str(error).split())[:300]}"
-            raise FetchError(msg) from error
-        yield from _wheels(
-            name, ((one.filename, one.url, one.digests.get("sha256"), False) for one in links)
-        )
-    elif folder.is_dir():
-        files = sorted(folder.glob("*.whl"))
-        yield from _wheels(name, ((file.name, file.as_uri(), None, False) for file in files))
-
-
-def _on_index(
-    place: str, name: str, session: requests.Session, *, is_page: bool
-) -> Iterator[IndexWheel]:
-    from pypi_simple import (  # noqa: PLC0415 - takes 0.4 s
-        NoSuchProjectError,
-        ProjectPage,
-        PyPISimple,
-        UnsupportedRepoVersionError,
-    )
-    from requests import RequestException  # noqa: PLC0415
-
-    from wheelyard.network.session import TIMEOUT  # noqa: PLC0415
-
-    try:
-        if is_page:
-            response = session.get(place, timeout=TIMEOUT)
-            response.raise_for_status()
-            page = ProjectPage.from_html(name, shallow(response.content), base_url=place)
-        else:
-            page = PyPISimple(place, session=session).get_project_page(name, timeout=TIMEOUT)
-    except NoSuchProjectError:
-        return
-    except (RequestException, UnsupportedRepoVersionError, *OTHER_FORM) as error:
-        msg = f"no project page ({' '.join(str(error).split())[:300] or type(error).__name__})"
-        raise FetchError(msg) from error
-    links = page.packages
-    yield from _wheels(
-        name,
-        ((one.filename, one.url, one.digests.get("sha256"), one.is_yanked) for one in links),
-    )
+    """Look into a folder of wheels that has no pages."""
+    files = sorted(folder.glob("*.whl"))
+    return _wheels(name, ((file.name, file.as_uri(), None, False) for file in files))
 
 
 def _wheels(name: str, links: Iterable[tuple[str, str, str | None, bool]]) -> Iterator[IndexWheel]:

@@ -13,6 +13,7 @@ from wheelyard.errors import FetchError, InputFileError, ProcessError
 from wheelyard.model.source import GitSource, SdistSource
 from wheelyard.network.git_fetching import route_environment
 from wheelyard.network.masking import mask_url
+from wheelyard.network.project_page import list_files, local_path
 from wheelyard.run import run
 
 if TYPE_CHECKING:
@@ -46,23 +47,19 @@ def list_packages(
     name: str, *, session: requests.Session, settings: IndexSettings
 ) -> tuple[DistributionPackage, ...]:
     """Return every file of a distribution on the first index that has it."""
-    from pypi_simple import NoSuchProjectError, PyPISimple  # noqa: PLC0415 - takes 0.4 s
-    from requests import RequestException  # noqa: PLC0415
-
-    from wheelyard.network.session import TIMEOUT  # noqa: PLC0415
-
-    if settings.offline:
-        msg = f"The index was not asked for {name}: wheelyard is offline."
-        raise FetchError(msg)
     reasons = []
     for url in settings.index_urls:
+        if settings.offline and local_path(url) is None:
+            reasons.append(f"{mask_url(url)} was not asked (offline)")
+            continue
         try:
-            index = PyPISimple(url, session=session)
-            return tuple(index.get_project_page(name, timeout=TIMEOUT).packages)
-        except NoSuchProjectError:
-            reasons.append(f"{mask_url(url)} has no {name}")
-        except (RequestException, ValueError) as error:
-            reasons.append(f"{mask_url(url)}: {mask_url(' '.join(str(error).split()))[:200]}")
+            files = list_files(url, name, session=session)
+        except FetchError as error:
+            reasons.append(f"{mask_url(url)}: {mask_url(str(error))[:200]}")
+            continue
+        if files:
+            return files
+        reasons.append(f"{mask_url(url)} has no {name}")
     msg = (
         f"No index tells the versions of {name}: {'; '.join(reasons)}. `wheelyard doctor` shows "
         "which index and proxy are used, and where they were set."
@@ -114,16 +111,19 @@ def is_usable(one: DistributionPackage) -> bool:
 
 
 def file_size(one: DistributionPackage, session: requests.Session) -> int:
-    """Ask the file's server, where the index does not say it."""
+    """Ask the file's server, or the disk that it lies on, where the index does not say it."""
     from requests import RequestException  # noqa: PLC0415 - takes 0.3 s
 
     from wheelyard.network.session import TIMEOUT  # noqa: PLC0415
 
+    path = local_path(one.url)
     try:
+        if path is not None:
+            return path.stat().st_size
         answer = session.head(one.url, timeout=TIMEOUT, allow_redirects=True)
         answer.raise_for_status()
         return int(answer.headers["Content-Length"])
-    except (RequestException, KeyError, ValueError) as error:
+    except (RequestException, OSError, KeyError, ValueError) as error:
         msg = f"The size of {one.filename} cannot be told: {error!r}"
         raise FetchError(msg) from error
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from wheelyard.network.failover import AllFailedError, RouteError, Way, first_that_works
@@ -131,3 +133,15 @@ def test_health_remembers_who_failed_and_forgives_who_merely_lacks_a_file() -> N
 def test_reason_is_one_line_without_credentials() -> None:
     error = RouteError("from https://me:s3cret@host/x\n  said\tno")
     assert error.reason == "from https://***@host/x said no"
+
+
+def test_failure_is_told_at_once_only_where_something_follows(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, logger="wheelyard")
+    script = Script()
+    script.way("a", RouteError("answers 404"))
+    script.way("b", RouteError("answers 410"))
+    with pytest.raises(AllFailedError, match="a: answers 404\n  b: answers 410"):
+        script.run()
+    assert caplog.messages == ["a: answers 404"]

@@ -60,6 +60,29 @@ def test_the_newest_sdist_that_is_final_and_not_withdrawn_is_pinned(indexed: Use
     assert (source.filename, source.sha256, source.size) == ("probe-1.1.tar.gz", "a" * 64, 12)
 
 
+@pytest.mark.parametrize("offline", [False, True])
+def test_an_index_in_a_folder_is_read_without_network(
+    settings: UserSettings, tmp_path: Path, *, offline: bool
+) -> None:
+    (tmp_path / "probe").mkdir()
+    (tmp_path / "probe" / "probe-1.0.tar.gz").write_bytes(b"archive")
+    page = f'<a href="probe-1.0.tar.gz#sha256={"a" * 64}">probe-1.0.tar.gz</a>'
+    (tmp_path / "probe" / "index.html").write_text(page)
+    indexes = dataclasses.replace(
+        settings.indexes, index_url=tmp_path.as_uri(), offline=offline, origins={}
+    )
+    source, version = _pin(dataclasses.replace(settings, indexes=indexes))
+    assert version == Version("1.0")
+    assert (source.filename, source.size) == ("probe-1.0.tar.gz", len(b"archive"))
+
+
+def test_offline_an_index_elsewhere_is_not_asked(indexed: UserSettings, answers: Answers) -> None:
+    offline = dataclasses.replace(indexed.indexes, offline=True)
+    with pytest.raises(FetchError, match=r"was not asked \(offline\)"):
+        _pin(dataclasses.replace(indexed, indexes=offline))
+    assert answers.asked == []
+
+
 @pytest.mark.parametrize("wanted", ["1.0", "2.0rc1"])
 def test_a_version_that_is_named_is_pinned_whatever_it_is(
     indexed: UserSettings, wanted: str
