@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wheelyard.errors import IntegrityError, MachineError, TargetError
 from wheelyard.files import appearing, disk_errors
-from wheelyard.network.masking import mask_url
 from wheelyard.network.object_store import (
     PLAIN,
     ObjectHeaders,
@@ -21,6 +20,14 @@ from wheelyard.network.object_store import (
     other_bytes,
     valid_key,
 )
+from wheelyard.network.s3_errors import (
+    MissingError,
+    S3Client,
+    TakenError,
+    UnconditionalError,
+    translated,
+)
+from wheelyard.network.s3_lease import LEASE_NAME, lease
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,15 +42,6 @@ _MOST_PARTS: Final = 10_000
 _CHUNK: Final = 1 << 20
 _SHA256: Final = "sha256"
 """The name of the digest in an object's own metadata, which every S3-compatible store keeps."""
-_ADVICE: Final = {
-    "AccessDenied": "Give the credentials the rights to list, get and put in this bucket",
-    "InvalidAccessKeyId": "Correct AWS_ACCESS_KEY_ID, or name another AWS_PROFILE",
-    "NoSuchBucket": "Make the bucket first, or correct its name",
-    "SignatureDoesNotMatch": "Correct AWS_SECRET_ACCESS_KEY, or name another AWS_PROFILE",
-}
-_MISSING: Final = frozenset({"404", "NoSuchKey", "NotFound"})
-_TAKEN: Final = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequestConflict"})
-_UNCONDITIONAL: Final = frozenset({"501", "NotImplemented"})
 
 
 def open_s3_store(
@@ -59,7 +57,7 @@ def open_s3_store(
             "pip install 'wheelyard[s3]'"
         )
         raise MachineError(msg) from error
-    with _translated(f"s3://{bucket}"):
+    with translated(f"s3://{bucket}"):
         session = boto3.session.Session(
             aws_access_key_id=env.get("AWS_ACCESS_KEY_ID"),
             aws_secret_access_key=env.get("AWS_SECRET_ACCESS_KEY"),
@@ -92,7 +90,7 @@ class S3Store:
 
     keys_end_in_slashes = True
 
-    def __init__(self, client: Any, bucket: str, prefix: str, *, parallel: int) -> None:  # noqa: ANN401 - boto3 makes its classes at run time
+    def __init__(self, client: S3Client, bucket: str, prefix: str, *, parallel: int) -> None:
         self._client = client
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
@@ -100,22 +98,22 @@ class S3Store:
         self.name = f"s3://{bucket}/{prefix}".rstrip("/")
 
     def alone(self) -> AbstractContextManager[object]:
-        # nothing to hold; what another publishing overwrote, the next one finds
-        return contextlib.nullcontext()
+        return lease(self._client, self._at(LEASE_NAME), what=f"publishing into {self.name}")
 
     def objects(self, prefix: str = "") -> Iterator[StoredObject]:
         pages = self._client.get_paginator("list_objects_v2")
-        with _translated(self.name):
+        with translated(self.name):
             for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
                 for item in page.get("Contents", ()):
                     key = item["Key"].removeprefix(self._prefix)
-                    yield StoredObject(key=key, size=item["Size"], md5=_md5_of(item["ETag"]))
+                    if key != LEASE_NAME:
+                        yield StoredObject(key=key, size=item["Size"], md5=_md5_of(item["ETag"]))
 
     def head(self, key: str) -> StoredObject | None:
         try:
-            with _translated(self.name):
+            with translated(self.name):
                 found = self._client.head_object(**self._at(key))
-        except _MissingError:
+        except MissingError:
             return None
         sha256 = found.get("Metadata", {}).get(_SHA256, "") or self._digest(key)
         md5 = _md5_of(found["ETag"])
@@ -131,7 +129,7 @@ class S3Store:
     def read(self, key: str) -> bytes | None:
         try:
             return b"".join(self._chunks(key))
-        except _MissingError:
+        except MissingError:
             return None
 
     def get(self, key: str, destination: Path) -> StoredObject:
@@ -158,7 +156,7 @@ class S3Store:
         at, tag, failures = 0, "", 0
         while True:
             asked = {"Range": f"bytes={at}-", "IfMatch": tag} if at else {}
-            with _translated(self.name):
+            with translated(self.name):
                 answer = self._client.get_object(**self._at(key), **asked)
             tag = answer["ETag"]
             try:
@@ -196,7 +194,7 @@ class S3Store:
                 else:
                     upload = _Upload(self._client, self._at(key), source, size=size)
                     upload.finish(described, parallel=self._parallel, replace=replace)
-            except _TakenError:  # somebody else put it meanwhile
+            except TakenError:  # somebody else put it meanwhile
                 if not self._has(key, sha256=sha256, replace=replace):
                     raise
                 return False
@@ -218,7 +216,7 @@ class S3Store:
         self._put_whole(key, content, described, replace=True)
 
     def remove(self, key: str) -> None:
-        with _translated(self.name):
+        with translated(self.name):
             self._client.delete_object(**self._at(key))
 
     def _put_whole(
@@ -240,7 +238,7 @@ class S3Store:
 class _Upload:
     """An upload in parts, which goes on with the parts that a killed one had brought there."""
 
-    def __init__(self, client: Any, at: Mapping[str, Any], source: Path, *, size: int) -> None:  # noqa: ANN401
+    def __init__(self, client: S3Client, at: Mapping[str, Any], source: Path, *, size: int) -> None:
         self._client = client
         self._at = dict(at)
         self._source = source
@@ -251,9 +249,9 @@ class _Upload:
     def finish(self, described: Mapping[str, Any], *, parallel: int, replace: bool) -> None:
         """Bring what is missing and put the parts together."""
         begun = None
-        with contextlib.suppress(_UnconditionalError), _translated(self._place):
+        with contextlib.suppress(UnconditionalError), translated(self._place):
             begun = self._begun()  # not every store can tell
-        with _translated(self._place):
+        with translated(self._place):
             identifier, there = begun or (self._begin(described), {})
         self._at["UploadId"] = identifier
         with ThreadPoolExecutor(parallel) as pool:
@@ -301,7 +299,7 @@ class _Upload:
         if number in there:
             return {"PartNumber": number, "ETag": there[number]}
         content = self._read(number)
-        with _translated(self._place):
+        with translated(self._place):
             answer = self._client.upload_part(
                 **self._at, PartNumber=number, Body=content, ContentMD5=_content_md5(content)
             )
@@ -315,56 +313,15 @@ class _Upload:
 
 def _unless_taken(put: functools.partial[Any], place: str, *, replace: bool) -> None:
     """Put on condition that nothing is there, where the store knows conditions."""
-    with _translated(place):
+    with translated(place):
         if replace:
             put()
             return
         try:
-            with _translated(place):
+            with translated(place):
                 put(IfNoneMatch="*")
-        except _UnconditionalError:
+        except UnconditionalError:
             put()
-
-
-class _MissingError(TargetError):
-    """No such object."""
-
-
-class _TakenError(TargetError):
-    """There is an object of that key by now."""
-
-
-class _UnconditionalError(TargetError):
-    """The store does not know this: a conditional write, or to list uploads."""
-
-
-@contextlib.contextmanager
-def _translated(place: str) -> Iterator[None]:
-    """Say boto3's errors in our words, with what to do."""
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-    try:
-        yield
-    except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        text = error.response.get("Error", {}).get("Message") or str(error)
-        for codes, kind in (
-            (_MISSING, _MissingError),
-            (_TAKEN, _TakenError),
-            (_UNCONDITIONAL, _UnconditionalError),
-        ):
-            if code in codes:
-                msg = f"{place}: {text}"
-                raise kind(msg) from error
-        advice = _ADVICE.get(code, "Check the endpoint and the bucket, and run it again")
-        msg = f"{place} refuses: {code} {text}. {advice}."
-        raise TargetError(msg) from error
-    except BotoCoreError as error:
-        msg = (
-            f"{place} cannot be used: {mask_url(str(error))}. Set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY or AWS_PROFILE, and AWS_ENDPOINT_URL where it is not Amazon's."
-        )
-        raise TargetError(msg) from error
 
 
 def _as_arguments(headers: ObjectHeaders) -> dict[str, str]:
