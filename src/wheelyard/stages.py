@@ -216,9 +216,12 @@ def requirements_for(job: Job, workshop: Workshop, runtime: Runtime) -> Path:
     farm = workshop.farm
     torch = None if job.foreign_torch else farm.lock(torch_lock(job.cell.torch))
     lock = farm.lock(runtime_lock_request(job.version, job.cell.torch.cuda))
+    interpreter = runtime.interpreter
+    python, machine = interpreter.full_version, interpreter.machine
+    there = () if torch is None else torch.names_for(python=python, machine=machine)
     return provide_requirements(
-        without(lock.text, frozenset() if torch is None else torch.names),
-        interpreter=runtime.interpreter,
+        without(lock.text, frozenset(there)),
+        interpreter=interpreter,
         cache=workshop.cache,
         env=workshop.uv_env(),
         copy=runtime.sandbox.level is SandboxLevel.NONE,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from packaging.markers import default_environment
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from wheelyard.abi.wheel_symbols import read_wheel
 from wheelyard.errors import FetchError
+from wheelyard.model.markers import marker_environment
 from wheelyard.model.releases import default_torch_build
 from wheelyard.network.wheel_index import list_wheels
 
@@ -146,17 +146,5 @@ def _applies(
 
 
 def _environment(machine: Machine, abi_tag: str) -> dict[str, str]:
-    """What markers ask about, on a machine and a Python that need not be here."""
     digits = abi_tag.removeprefix("cp").removesuffix("t")
-    version = f"{digits[:1]}.{digits[1:]}"
-    return {
-        **{name: str(value) for name, value in default_environment().items()},
-        "implementation_name": "cpython",
-        "os_name": "posix",
-        "platform_machine": machine,
-        "platform_python_implementation": "CPython",
-        "platform_system": "Linux",
-        "python_full_version": f"{version}.0",
-        "python_version": version,
-        "sys_platform": "linux",
-    }
+    return marker_environment(python=f"{digits[:1]}.{digits[1:]}.0", machine=machine)

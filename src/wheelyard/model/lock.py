@@ -8,18 +8,19 @@ import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
+from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
-if TYPE_CHECKING:
-    from packaging.requirements import Requirement
+from wheelyard.model.markers import marker_environment
 
+if TYPE_CHECKING:
     from wheelyard.model.cell import CudaVersion, TorchBuild
     from wheelyard.model.recipe import RecipeVersion
 
 Kind = Literal["torch", "toolkit", "redist", "build", "runtime"]
 
 HEADER = "# wheelyard lock of: "
-_PIN = re.compile(r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==", re.MULTILINE)
+_PIN = re.compile(r"^(?P<pin>(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==[^\n\\]+)", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,10 +60,18 @@ class Lock:
     def sha256(self) -> str:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
-    @property
-    def names(self) -> frozenset[NormalizedName]:
-        """The distributions that it pins."""
-        return frozenset(canonicalize_name(match["name"]) for match in _PIN.finditer(self.text))
+    def names_for(self, *, python: str, machine: str) -> frozenset[NormalizedName]:
+        """The distributions that it brings to a Python, as ``3.12.1``, and a machine.
+
+        What it pins for others only is not among them.
+        """
+        environment = marker_environment(python=python, machine=machine)
+        pins = (Requirement(match["pin"]) for match in _PIN.finditer(self.text))
+        return frozenset(
+            canonicalize_name(pin.name)
+            for pin in pins
+            if pin.marker is None or pin.marker.evaluate(environment)
+        )
 
 
 def without(text: str, names: frozenset[NormalizedName]) -> str:

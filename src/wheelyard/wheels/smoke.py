@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uv
-from packaging.markers import default_environment
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from wheelyard.errors import ProcessError, SmokeTestError
 from wheelyard.leavings import read_left
+from wheelyard.model.markers import marker_environment
 from wheelyard.model.metadata import parse_core_metadata
 from wheelyard.run import run
 from wheelyard.toolchain.rooms import interpreter_rooms, make_environment, python_environment
@@ -25,7 +25,6 @@ from wheelyard.wheels.values import CheckedWheel, SmokeReport, TestedWheel, Test
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from collections.abc import Set as AbstractSet
 
     from packaging.requirements import Requirement
 
@@ -111,11 +110,13 @@ def _without_indexes(env: Mapping[str, str]) -> dict[str, str]:
 
 def _require_satisfied(wheel: Path, request: SmokeRequest, *, folders: Sequence[Path]) -> None:
     """Hold the wheel's own requirements against what is installed, as ``pip check`` does."""
+    interpreter = request.toolchain.interpreter
     metadata = parse_core_metadata(read_dist_info(wheel, "METADATA"))
     problems = unmet_requirements(
         metadata.requires,
         installed=installed_versions(folders),
-        python=request.toolchain.interpreter.full_version,
+        python=interpreter.full_version,
+        machine=interpreter.machine,
     )
     if problems:
         msg = (
@@ -137,18 +138,17 @@ def installed_versions(folders: Iterable[Path]) -> dict[str, Version]:
 
 
 def unmet_requirements(
-    requirements: Iterable[Requirement], *, installed: Mapping[str, Version], python: str
+    requirements: Iterable[Requirement],
+    *,
+    installed: Mapping[str, Version],
+    python: str,
+    machine: str,
 ) -> tuple[str, ...]:
     """Say which requirements (extras aside) the installed versions do not meet.
 
     ``python`` is the full version, for example ``3.12.1``.
     """
-    environment: dict[str, str | AbstractSet[str]] = {
-        **{key: str(value) for key, value in default_environment().items()},
-        "python_full_version": python,
-        "python_version": ".".join(python.split(".")[:2]),
-        "extra": "",
-    }
+    environment = {**marker_environment(python=python, machine=machine), "extra": ""}
     problems = []
     for requirement in requirements:
         if requirement.marker is not None and not requirement.marker.evaluate(environment):

@@ -243,11 +243,12 @@ def test_earlier_folder_wins_where_two_have_a_distribution(tmp_path: Path) -> No
         pytest.param("einops; python_version < '3.8'", "", id="older-python"),
         pytest.param("einops; python_version == '3.8'", "is not installed", id="this-python"),
         pytest.param("einops; python_full_version >= '3.9'", "", id="newer-python"),
+        pytest.param("einops; platform_machine == 'x86_64'", "", id="other-machine"),
     ],
 )
 def test_requirement_is_held_against_what_is_installed(requirement: str, expected: str) -> None:
     wanted = Requirement(requirement)
     installed = {"torch": Version("2.11.0+cu130"), "rc": Version("2.0rc1")}
-    # no Python that wheelyard runs on, so that markers cannot mean that one
-    problems = unmet_requirements([wanted], installed=installed, python="3.8.20")
+    # no Python and no machine that wheelyard runs on, so that markers cannot mean those
+    problems = unmet_requirements([wanted], installed=installed, python="3.8.20", machine="riscv64")
     assert problems == ((f"{wanted} {expected}",) if expected else ())
