@@ -124,12 +124,17 @@ def _contents_errors(recipe: Recipe) -> Iterator[str]:
     found: dict[str, None] = {}
     for version in recipe.versions:
         contents = version.contents
-        if not contents.extensions:
+        if not contents.compiled:
             found["`wheel.extensions` is empty; a wheel without compiled code would pass"] = None
         for extension in contents.extensions:
             top = extension.partition(".")[0]
             if top not in contents.top_levels:
                 found[f"{extension!r} is an extension, but {top!r} is no top level"] = None
+        for library in contents.libraries:
+            top = library.partition("/")[0]
+            if top not in contents.top_levels or not library.endswith(".so"):
+                what = f"{library!r} is no library of a top level"
+                found[f"{what}; write its path in the wheel, as 'name/_ops.so'"] = None
         if bool(version.gpu_archs) != bool(version.build.effort.device):
             has = "GPU targets" if version.gpu_archs else "no GPU targets"
             device = version.build.effort.device

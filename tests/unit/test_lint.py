@@ -90,6 +90,11 @@ def test_farm_of_this_repository_has_no_problems(real_farm: Farm) -> None:
             id="extension-elsewhere",
         ),
         pytest.param(
+            [("top-levels = ", 'libraries = ["probe._ops"]\ntop-levels = ')],
+            "'probe._ops' is no library of a top level",
+            id="library-elsewhere",
+        ),
+        pytest.param(
             [('"12.0" = ["8.0", "9.0"]', '"12.0" = ["8.0", "12.0"]')],
             "`gpu-archs.'12.0'`: CUDA 12.0 cannot compile for 12.0",
             id="nvcc-cannot",

@@ -155,7 +155,7 @@ def _print_inputs(job: Job) -> None:
         ("source", describe_source(version.source)),
         ("patches", ", ".join(patch.filename for patch in job.patches) or "none"),
         ("gpu_archs", " ".join(map(str, job.gpu_archs)) or "none"),
-        ("extensions", ", ".join(version.contents.extensions)),
+        ("extensions", ", ".join(version.contents.compiled)),
         ("takes", f"about {minutes:.0f} min of CPU with an empty compile cache"),
         ("build it with", f"wheelyard build --job {job.identifier}"),
     ]

@@ -43,6 +43,20 @@ def describe(extension: object) -> dict[str, object]:
     }
 
 
+def makes_libraries(distribution: Any) -> bool:  # noqa: ANN401
+    """Whether what it compiles has no Python ABI in its names: libraries of torch's operators.
+
+    ``BuildExtension.with_options(no_python_abi_suffix=True)`` is for what torch.ops.load_library
+    loads and nothing imports.
+    """
+    try:
+        command = distribution.get_command_obj("build_ext")
+    except Exception as error:  # noqa: BLE001 - a command of the project's own
+        print(f"build_ext: {error!r}", file=sys.stderr)  # noqa: T201
+        return False
+    return bool(getattr(command, "no_python_abi_suffix", False))
+
+
 def entry_points(given: object) -> list[str]:
     """Return entry points as ``group:name``, whatever form they were given in."""
     if not isinstance(given, dict):
@@ -68,6 +82,7 @@ def main(path: str) -> None:
     answer = {
         "entry_points": entry_points(getattr(distribution, "entry_points", None)),
         "extensions": [describe(item) for item in distribution.ext_modules or ()],
+        "makes_libraries": makes_libraries(distribution),
         "requires": [str(item) for item in getattr(distribution, "install_requires", None) or ()],
         "scripts": [Path(str(item)).name for item in distribution.scripts or ()],
         "top_levels": sorted({str(name).replace("/", ".").partition(".")[0] for name in packages}),

@@ -42,6 +42,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What setup.py would build, with everything that is set for it in the sandbox."""
 
     extensions: tuple[AskedExtension, ...]
+    makes_libraries: bool
+    """Whether the extensions are libraries that torch loads, not modules that Python imports."""
     top_levels: tuple[str, ...]
     """Of its packages and modules; extensions may add some."""
     requires: tuple[str, ...]

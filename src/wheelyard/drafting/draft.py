@@ -83,6 +83,7 @@ class Draft:
     environment: Mapping[str, tuple[str, str]]
     """Value and reason, by variable."""
     extensions: tuple[str, ...]
+    libraries: tuple[str, ...]
     top_levels: tuple[str, ...]
     requires: tuple[str, ...]
     entry_points: tuple[str, ...]
@@ -135,6 +136,7 @@ def first_draft(
         build_requires=tuple(sorted(build_requires)),
         environment=environment,
         extensions=(),
+        libraries=(),
         top_levels=(top,),
         requires=beside_torch(project.requires),
         entry_points=(),
@@ -264,8 +266,10 @@ def beside_torch(requires: Iterable[str]) -> tuple[str, ...]:
 def with_answer(draft: Draft, asked: Asked, project: Project) -> Draft:
     """Put in what setup.py answered."""
     answer = asked.answer
-    extensions = tuple(sorted(item.name for item in answer.extensions))
-    tops = {*answer.top_levels, *(name.partition(".")[0] for name in extensions)}
+    names = tuple(sorted(item.name for item in answer.extensions))
+    extensions = () if answer.makes_libraries else names
+    libraries = tuple(f"{name.replace('.', '/')}.so" for name in names if not extensions)
+    tops = {*answer.top_levels, *(name.partition(".")[0] for name in names)}
     units = tuple(PurePosixPath(name) for item in answer.extensions for name in item.sources)
     has_device = any(item.device_sources for item in answer.extensions)
     requires = beside_torch(without_extras(answer.requires)) or draft.requires
@@ -273,12 +277,18 @@ def with_answer(draft: Draft, asked: Asked, project: Project) -> Draft:
     origin = "setup.py, asked in the sandbox"
     learned = draft.learn(
         Entry(key="wheel.extensions", value=", ".join(extensions), origin=origin),
+        Entry(
+            key="wheel.libraries",
+            value=", ".join(libraries),
+            origin=f"{origin} (no_python_abi_suffix)",
+        ),
         Entry(key="wheel.top-levels", value=", ".join(sorted(tops)), origin=origin),
         Entry(key="wheel.requires", value=", ".join(requires), origin=origin),
         Entry(key="wheel.entry-points", value=", ".join(answer.entry_points), origin=origin),
         *_header_entries(asked),
         *_blanks(draft, answer, origin),
         extensions=extensions,
+        libraries=libraries,
         top_levels=tuple(sorted(tops)),
         requires=requires,
         entry_points=answer.entry_points,

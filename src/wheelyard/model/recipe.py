@@ -75,6 +75,10 @@ class Contents:
     """What the finished wheel must hold, no less and no more."""
 
     extensions: tuple[str, ...]
+    """Importable modules that are compiled, for example ``causal_conv1d_cuda``."""
+    libraries: tuple[str, ...]
+    """Compiled files that the package loads itself, for example ``torch_scatter/_scatter_cuda.so``
+    by ``torch.ops.load_library``, as they are installed."""
     top_levels: frozenset[str]
     requires: tuple[str, ...]
     """Beside torch, as the recipe has them: ``{cuda-major}`` stands for that of the cell."""
@@ -85,6 +89,11 @@ class Contents:
     entry_points: frozenset[str]
     bare_version: bool
     """Whether the wheel has to keep the public version, because the package compares it."""
+
+    @property
+    def compiled(self) -> tuple[str, ...]:
+        """Everything that has to be there compiled, imported or loaded."""
+        return (*self.extensions, *self.libraries)
 
     @property
     def depends_on_cuda(self) -> bool:
@@ -405,6 +414,7 @@ def _parse_contents(
     top_levels = wheel.top_levels if table.top_levels is None else table.top_levels
     contents = Contents(
         extensions=wheel.extensions if table.extensions is None else table.extensions,
+        libraries=wheel.libraries,
         top_levels=frozenset(top_levels),
         requires=_parse_templates(parser, "wheel.requires", requires, version),
         beside=_parse_templates(parser, "wheel.beside", wheel.beside, version),

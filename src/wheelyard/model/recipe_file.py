@@ -43,7 +43,8 @@ class BuildTable(Table, frozen=True, kw_only=True):
 class WheelTable(Table, frozen=True, kw_only=True):
     """What the finished wheel must hold."""
 
-    extensions: tuple[str, ...]
+    extensions: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
     top_levels: tuple[str, ...]
     requires: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()

@@ -181,6 +181,8 @@ def _identity(version: RecipeVersion) -> dict[str, object]:
     }
     if contents.bare_version:
         expected["bare_version"] = True
+    if contents.libraries:
+        expected["libraries"] = sorted(contents.libraries)
     return {
         "contents": expected,
         "recipe": version.label,

@@ -117,6 +117,9 @@ def binary_findings(
         files = installed_files(by_member, labels)
         for module in expectation.extensions:
             yield from _extension_findings(module, files, by_member)
+        for library in sorted({*expectation.libraries} - {*files}):
+            message = f"The library {library!r} is not there"
+            yield Finding(kind=FindingKind.MISSING_EXTENSION, message=message)
     if expectation is not None:
         yield from expected_gpu_findings(gpu_code_of_members(binaries), expectation.gpu_archs)
 
@@ -132,8 +135,9 @@ def _compiled_or_not(
         message = "It is not for Linux; compiled files of other systems are not judged here"
         yield Finding(kind=FindingKind.NOT_CHECKED, message=message, severity=Severity.WARNING)
         return
-    if not binaries and expectation is not None and expectation.extensions:
-        message = f"Nothing in it is compiled; expected: {', '.join(expectation.extensions)}"
+    expected = () if expectation is None else (*expectation.extensions, *expectation.libraries)
+    if not binaries and expected:
+        message = f"Nothing in it is compiled; expected: {', '.join(expected)}"
         yield Finding(kind=FindingKind.NO_EXTENSIONS, message=message)
     elif not binaries and not is_for_any:
         message = (

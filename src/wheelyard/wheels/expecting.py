@@ -24,6 +24,7 @@ def make_expectation(job: Job, *, platform_tag: str) -> Expectation:
         tag=Tag(cell.python.python_tag, cell.python.abi_tag, platform_tag.partition(".")[0]),
         build_tag=job.build_tag,
         extensions=contents.extensions,
+        libraries=contents.libraries,
         top_levels=contents.top_levels,
         requires=(job.torch_requirement, *contents.requires_with(cell.torch.cuda)),
         entry_points=contents.entry_points,

@@ -38,6 +38,8 @@ class Expectation:
     build_tag: str | None
     extensions: tuple[str, ...]
     """Importable modules that are compiled, for example ``causal_conv1d_cuda``."""
+    libraries: tuple[str, ...] = ()
+    """Compiled files that the package loads itself, as they are installed."""
     top_levels: frozenset[str]
     requires: tuple[Requirement, ...]
     """All that METADATA declares, the torch pin included."""

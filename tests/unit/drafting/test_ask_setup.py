@@ -73,6 +73,28 @@ def test_a_script_answers_what_it_would_build_and_builds_nothing(tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["answer.json", "setup.py"]
 
 
+NO_SUFFIX = """\
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+class Command(build_ext):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.no_python_abi_suffix = True
+setup(name="probe", ext_modules=[Extension("probe._ops", ["a.c"])], cmdclass={"build_ext": Command})
+"""
+BROKEN = NO_SUFFIX.replace("self.no_python_abi_suffix = True", "raise RuntimeError('no GPU')")
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"), [(SCRIPT, False), (NO_SUFFIX, True), (BROKEN, False)]
+)
+def test_a_script_whose_files_have_no_python_in_their_names_makes_libraries(
+    tmp_path: Path, script: str, *, expected: bool
+) -> None:
+    (tmp_path / "setup.py").write_text(script, encoding="utf-8")
+    assert _answer(tmp_path)["makes_libraries"] is expected
+
+
 def test_a_project_without_a_script_is_asked_through_its_configuration(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(PYPROJECT, encoding="utf-8")
     answer = _answer(tmp_path)

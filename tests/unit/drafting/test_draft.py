@@ -47,6 +47,7 @@ EXTENSION = AskedExtension(
 )
 ANSWER = Answer(
     extensions=(EXTENSION,),
+    makes_libraries=False,
     top_levels=("probe",),
     requires=("torch>=2", "numpy", 'pytest; extra == "test"'),
     entry_points=("console_scripts:probe",),
@@ -125,6 +126,16 @@ def test_an_answer_fills_in_extensions_requirements_and_blanks(
     assert answered.python == ">=3.9"
     assert answered.gpu_archs
     assert not [sentence for sentence in answered.left if "homepage" in sentence]
+
+
+def test_libraries_that_torch_loads_are_no_extensions_and_nothing_imports_them(
+    draft: Draft, project: Project
+) -> None:
+    answer = msgspec.structs.replace(ANSWER, makes_libraries=True)
+    answered = with_answer(draft, Asked(answer=answer, headers=NO_HEADERS), project)
+    contents = recipe_of(answered).versions[0].contents
+    assert (contents.extensions, contents.libraries) == ((), ("probe/_C.so",))
+    assert "probe._C" not in write_smoke_test(answered)
 
 
 def test_a_script_that_compiles_nothing_for_gpus_is_pointed_at(

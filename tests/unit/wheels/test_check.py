@@ -426,6 +426,17 @@ def extension_that_is_missing(bench: Bench) -> CheckReport:
     return bench.check(expectation=expecting(extensions=("demo_cuda", "demo_cuda2")))
 
 
+@case(FindingKind.MISSING_EXTENSION, "The library 'demo/_ops.so' is not there")
+def library_that_is_missing(bench: Bench) -> CheckReport:
+    return bench.check(expectation=expecting(libraries=("demo/_ops.so",)))
+
+
+@case(FindingKind.NO_EXTENSIONS, "expected: demo/_ops.so")
+def nothing_compiled_where_a_library_is_expected(bench: Bench) -> CheckReport:
+    expected = expecting(extensions=(), libraries=("demo/_ops.so",), gpu_archs=())
+    return bench.check(files={EXTENSION: None, "demo_cuda.py": b""}, expectation=expected)
+
+
 @case(FindingKind.MISSING_EXTENSION, "it has no PyInit_demo_cuda")
 def extension_that_cannot_be_imported(bench: Bench) -> CheckReport:
     return bench.check(files={EXTENSION: bench.extension(defines=["PyInit_demo"])})
