@@ -16,6 +16,7 @@ import math
 import os
 import sys
 import warnings
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -233,7 +234,10 @@ def lend_cuda_libraries() -> None:
         libraries = Path(folder, "nvidia")
         if next(libraries.glob("*/lib/libcudnn.so.*"), None) is None:
             continue
-        for name in ("CUDNN_HOME", "CURAND_HOME", "NVRTC_HOME"):
+        # 2.9.0 has no variable for NVRTC alone
+        older = metadata.version("transformer-engine").startswith("2.9.")
+        names = ("CUDNN_HOME", "CURAND_HOME", "CUDA_HOME" if older else "NVRTC_HOME")
+        for name in names:
             os.environ.setdefault(name, str(libraries))
         for path in sorted(libraries.glob("cudnn/lib/libcudnn*.so.*")):
             ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
