@@ -108,6 +108,15 @@ def import_functions(functions: Mapping[str, Sequence[str]]) -> list[ModuleType]
     return modules
 
 
+def makes_triton_kernels() -> bool:
+    """Whether a package whose Triton kernels are made at import can be imported here.
+
+    Triton before 3.3 (torch before 2.7) asks for a driver then.
+    """
+    triton = importlib.import_module("triton").__version__
+    return torch.cuda.is_available() or tuple(map(int, triton.split(".")[:2])) >= (3, 3)
+
+
 def run(
     distribution: str,
     *,

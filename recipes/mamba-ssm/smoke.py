@@ -20,7 +20,16 @@ import torch
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where it lies in the farm
 
-from smoking import Draw, Measurement, import_functions, leaf64, measure, run, short_name
+from smoking import (
+    Draw,
+    Measurement,
+    import_functions,
+    leaf64,
+    makes_triton_kernels,
+    measure,
+    run,
+    short_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -203,14 +212,9 @@ def run_cases(device: torch.device) -> list[Measurement]:
 
 
 def import_all() -> None:
-    """Import the extension, and the package where that can be done without a GPU.
-
-    The package's Triton kernels are made at import. Triton before 3.3 (torch before 2.7) asks for
-    a driver then.
-    """
+    """Import the extension, and the package where that can be done without a GPU."""
     import_functions(EXTENSION)
-    triton = importlib.import_module("triton").__version__
-    if torch.cuda.is_available() or tuple(map(int, triton.split(".")[:2])) >= (3, 3):
+    if makes_triton_kernels():
         import_functions(PACKAGE)
 
 

@@ -31,6 +31,7 @@ from smoking import (
     SmokeError,
     import_functions,
     leaf64,
+    makes_triton_kernels,
     measure,
     run,
     short_name,
@@ -220,6 +221,10 @@ def import_all() -> None:
     try:
         import_functions(LAYERS)
     except (AssertionError, RuntimeError) as error:
+        # it loads the extension first, and makes its Triton kernels then
+        if not makes_triton_kernels() and EXTENSION.keys() <= sys.modules.keys():
+            import_functions(EXTENSION)
+            return
         msg = f"{PACKAGE} refuses to be imported: {error}"
         raise SmokeError(msg) from error
     import_functions(EXTENSION)
