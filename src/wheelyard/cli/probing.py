@@ -38,11 +38,11 @@ def print_probe(record: ProbeRecord) -> None:
     """Show the units of a probe, and how many were left out."""
     rows = [(unit.source, readable_seconds(unit.seconds)) for unit in record.units]
     print_table(("COMPILED", "TIME"), rows)
-    archs = " ".join(record.gpu_archs)
+    archs = f" for {' '.join(record.gpu_archs)}" if record.gpu_archs else ""
     print_lines(
         "",
-        f"{record.identifier}: probed for {archs}; {record.left_out} other units were left out, "
-        "and there is no wheel",
+        f"{record.identifier}: probed{archs}; {record.left_out} other units were left out, and "
+        "there is no wheel",
     )
 
 
