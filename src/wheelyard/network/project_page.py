@@ -25,10 +25,10 @@ def local_path(url: str) -> Path | None:
 
 def list_files(
     place: str, name: str, *, session: requests.Session, is_page: bool = False
-) -> tuple[DistributionPackage, ...]:
+) -> tuple[DistributionPackage, ...] | None:
     """Return the files of ``name`` that an index has, or that a page with links names.
 
-    Nothing where the index has no such project; ``FetchError`` where it does not answer, or with
+    ``None`` where the index has no such project; ``FetchError`` where it does not answer, or with
     something else than a page. URLs may hold credentials.
     """
     from pypi_simple import NoSuchProjectError, UnsupportedRepoVersionError  # noqa: PLC0415 - 0.4 s
@@ -37,7 +37,7 @@ def list_files(
     try:
         return tuple(_read(place, name, session, is_page=is_page).packages)
     except (NoSuchProjectError, FileNotFoundError):
-        return ()
+        return None
     except (RequestException, OSError, UnsupportedRepoVersionError, *OTHER_FORM) as error:
         msg = f"no project page ({' '.join(str(error).split())[:300] or type(error).__name__})"
         raise FetchError(msg) from error

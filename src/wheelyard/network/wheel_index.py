@@ -81,7 +81,7 @@ def _ask(
         msg = "not asked (offline)"
         raise FetchError(msg)
     is_page = place in settings.find_links
-    listed = list_files(place, name, session=session, is_page=is_page)
+    listed = list_files(place, name, session=session, is_page=is_page) or ()
     links = ((one.filename, one.url, one.digests.get("sha256"), one.is_yanked) for one in listed)
     wheels = list(_wheels(name, links))
     return wheels or (list(_in_folder(path, name)) if path is not None else [])

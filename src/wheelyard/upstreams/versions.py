@@ -57,7 +57,7 @@ def list_packages(
         except FetchError as error:
             reasons.append(f"{mask_url(url)}: {mask_url(str(error))[:200]}")
             continue
-        if files:
+        if files is not None:
             return files
         reasons.append(f"{mask_url(url)} has no {name}")
     msg = (
