@@ -18,7 +18,7 @@ from wheelyard.cli.output import print_lines, print_table, readable_seconds
 from wheelyard.cli.screen import make_screen
 from wheelyard.cli.session import open_farm, open_workshop
 from wheelyard.engines.board import Board
-from wheelyard.engines.local import Child, Limits, LocalEngine
+from wheelyard.engines.local import JOB_MEMORY, Child, Limits, LocalEngine
 from wheelyard.engines.timeline import write_timeline
 from wheelyard.errors import DeadlineError, FillError, UsageError
 from wheelyard.machine.cores import usable_cores
@@ -31,7 +31,7 @@ from wheelyard.survey import planning
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from wheelyard.cli.screen import Screen
@@ -58,9 +58,12 @@ def fill_here(arguments: argparse.Namespace, env: Mapping[str, str]) -> None:
     ordered = tuple(itertools.chain.from_iterable(groups))
     for line in about(found, len(ordered)):
         logger.info("%s", line)
+    for line in too_large(ordered, memory):
+        logger.warning("%s", line)
     limits = Limits(
         cores=cores,
         memory=memory,
+        unit=max((item.job.version.build.memory_per_job for item in ordered), default=0),
         deadline=None if seconds is None else started + seconds,
         starts_late=arguments.start_late,
     )
@@ -122,6 +125,18 @@ def about(found: Found, building: int) -> list[str]:
         if notes:
             lines += [f"{len(notes)} {what}, for example:", f"  {notes[0]}"]
     return lines
+
+
+def too_large(ordered: Iterable[ScheduledJob], memory: int) -> list[str]:
+    """Say of which recipes one compile, beside its job, takes more than there is."""
+    needs = {item.job.version.recipe: item.job.version.build.memory_per_job for item in ordered}
+    return [
+        f"a compile of {recipe} takes up to {need / 2**30:.1f} GiB and its job "
+        f"{JOB_MEMORY / 2**30:.1f} beside it, of {memory / 2**30:.1f}: it may be killed. Give more "
+        "with --memory, or take a larger machine"
+        for recipe, need in sorted(needs.items())
+        if need + JOB_MEMORY > memory
+    ]
 
 
 def _run(

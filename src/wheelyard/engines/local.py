@@ -53,6 +53,8 @@ class Limits:
 
     cores: int
     memory: int
+    unit: int = 0
+    """What the largest compile takes: it has to find room beside the jobs that wait for it."""
     deadline: float | None = None
     """On the clock of ``time.monotonic``."""
     starts_late: bool = False
@@ -65,7 +67,7 @@ class Limits:
 
     @property
     def most_jobs(self) -> int:
-        return max(1, self.memory // JOB_MEMORY)
+        return max(1, (self.memory - self.unit) // JOB_MEMORY)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

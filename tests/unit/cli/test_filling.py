@@ -65,6 +65,16 @@ def test_jobs_for_other_machines_and_what_is_there_are_not_built(
     assert not (probe_farm / "yard" / "logs" / "fills").exists()
 
 
+def test_compile_that_finds_no_room_is_told_before_it_starts(
+    wheelyard: Run, probe_farm: Path
+) -> None:
+    words = ("fill", "probe-1.1-cp312-torch2.11.0-*", "--farm", probe_farm, "--deadline", "0s")
+    tight = wheelyard(*words, "--memory", "1")
+    assert "a compile of probe takes up to" in tight.stderr
+    assert "of 1.0: it may be killed" in tight.stderr
+    assert "it may be killed" not in wheelyard(*words, "--memory", "64").stderr
+
+
 def test_jobs_without_lock_are_named_with_what_to_do(wheelyard: Run, probe_farm: Path) -> None:
     for path in probe_farm.glob("locks/build/*"):
         path.unlink()

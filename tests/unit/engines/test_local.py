@@ -148,6 +148,14 @@ def test_rubbish_of_a_job_harms_nobody(run: Callable[..., list[AnyEvent]]) -> No
     assert _ends(run("os.write(descriptor, b'rubbish\\n\\xff\\n'); done()")) == {"cp311": "Done"}
 
 
+@pytest.mark.parametrize(
+    ("memory", "unit", "jobs"), [(8.0, 3.0, 6), (2.5, 0.5, 2), (2.5, 1.9, 1), (2.5, 3.0, 1)]
+)
+def test_jobs_leave_room_for_the_largest_compile(memory: float, unit: float, jobs: int) -> None:
+    limits = Limits(cores=16, memory=round(memory * GIB), unit=round(unit * GIB))
+    assert limits.jobs == jobs
+
+
 def test_not_more_jobs_at_once_than_memory_allows(run: Callable[..., list[AnyEvent]]) -> None:
     limits = Limits(cores=8, memory=GIB)
     happened = run("done()", "done()", "done()", limits=limits)
