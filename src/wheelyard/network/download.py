@@ -12,7 +12,7 @@ from wheelyard.errors import FetchError, IntegrityError
 from wheelyard.files import disk_errors
 from wheelyard.network.failover import AllFailedError, RouteError
 from wheelyard.network.masking import mask_url
-from wheelyard.network.project_page import local_path
+from wheelyard.network.project_page import list_files, local_path
 from wheelyard.network.routes import Route, server_of
 from wheelyard.progress import QUIET
 
@@ -295,7 +295,7 @@ def _find_in_links(
         file = path / source.filename
         return _Candidate(url=file.as_uri()) if file.is_file() else None
     if path is not None:
-        return _find_on_local_page(path, source)
+        return _find_on_local_page(link, source, session)
     page = _read_page(link, source, session=session, settings=settings)
     return _choose(page.packages, source)
 
@@ -303,9 +303,8 @@ def _find_in_links(
 def _find_on_index(
     index_url: str, source: SdistSource, *, session: requests.Session, settings: IndexSettings
 ) -> _Candidate | None:
-    path = local_path(index_url)
-    if path is not None:
-        return _find_on_local_page(path / source.name / "index.html", source)
+    if local_path(index_url) is not None:
+        return _find_on_local_page(index_url, source, session)
     url = f"{index_url.rstrip('/')}/{source.name}/"
     try:
         page = _read_page(url, source, session=session, settings=settings)
@@ -322,14 +321,15 @@ def _find_on_index(
     return found
 
 
-def _find_on_local_page(path: Path, source: SdistSource) -> _Candidate | None:
+def _find_on_local_page(
+    place: str, source: SdistSource, session: requests.Session
+) -> _Candidate | None:
     """Read an index that lies in a folder, as pip and uv do: ``<folder>/<name>/index.html``."""
-    if not path.is_file():
-        return None
-    from pypi_simple import ProjectPage  # noqa: PLC0415
-
-    page = ProjectPage.from_html(source.name, path.read_bytes(), base_url=path.as_uri())
-    return _choose(page.packages, source)
+    try:
+        files = list_files(place, source.name, session=session)
+    except FetchError as error:
+        raise RouteError(str(error)) from error
+    return None if files is None else _choose(files, source)
 
 
 def _choose(packages: Iterable[DistributionPackage], source: SdistSource) -> _Candidate | None:
