@@ -40,8 +40,13 @@ def held(path: Path, *, what: str = "") -> Iterator[int]:
         yield file.fileno()
 
 
+def this_process() -> str:
+    """Name this process for those who wait for it, for example ``4711 on build-box``."""
+    return f"{os.getpid()} on {platform.node()}"
+
+
 def _sign(handle: int) -> None:
     """Say who has the lock, for those who wait; a full disk keeps nobody from freeing it."""
     with contextlib.suppress(OSError):
         os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()} on {platform.node()}\n".encode(), 0)
+        os.pwrite(handle, f"{this_process()}\n".encode(), 0)

@@ -10,14 +10,13 @@ import contextlib
 import datetime as dt
 import email.utils
 import logging
-import os
-import platform
 import threading
 import time
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 from wheelyard.errors import TargetError
+from wheelyard.locking import this_process
 from wheelyard.network.s3_errors import (
     MissingError,
     S3Client,
@@ -52,10 +51,7 @@ def lease(
     end where another took the lease meanwhile, because this process did not come to write it.
     """
     held = Lease(client, at, lifetime=lifetime)
-    try:
-        held.take(what=what, sleep=sleep)
-    except UnconditionalError:
-        logger.info("%s knows no conditional writes: two at once may hide each other's", held.place)
+    if not _is_taken(held, what=what, sleep=sleep):
         yield None
         return
     try:
@@ -71,6 +67,16 @@ def lease(
         raise TargetError(msg)
 
 
+def _is_taken(held: Lease, *, what: str, sleep: Callable[[float], None]) -> bool:
+    """Take the lease, and tell whether the store knows conditions at all."""
+    try:
+        held.take(what=what, sleep=sleep)
+    except UnconditionalError:
+        logger.info("%s knows no conditional writes: two at once may hide each other's", held.place)
+        return False
+    return True
+
+
 class Lease:
     """An object that one process writes, and what the store said of it when it last did."""
 
@@ -79,7 +85,7 @@ class Lease:
         self._at = dict(at)
         self._lifetime = lifetime
         # no two are the same, so that nobody takes another's for its own
-        self._content = f"{os.getpid()} on {platform.node()}, {uuid.uuid4()}\n".encode()
+        self._content = f"{this_process()}, {uuid.uuid4()}\n".encode()
         self._tag = ""
         self.lost = False
         self.place = f"s3://{at['Bucket']}/{at['Key']}"
