@@ -218,9 +218,9 @@ def requirements_for(job: Job, workshop: Workshop, runtime: Runtime) -> Path:
     lock = farm.lock(runtime_lock_request(job.version, job.cell.torch.cuda))
     interpreter = runtime.interpreter
     python, machine = interpreter.full_version, interpreter.machine
-    there = () if torch is None else torch.names_for(python=python, machine=machine)
+    there = frozenset() if torch is None else torch.names_for(python=python, machine=machine)
     return provide_requirements(
-        without(lock.text, frozenset(there)),
+        without(lock.text, there),
         interpreter=interpreter,
         cache=workshop.cache,
         env=workshop.uv_env(),
